@@ -1,0 +1,48 @@
+# Two commands for a newcomer: `make repro` and `make test`. Each sets up what it needs; a second call installs nothing.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
+
+.PHONY: help install repro test lint ui bench lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "carrossel needs Python 3.11 or newer; run make PYTHON=python3.12 (or the like)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned packages into $(VENV) (once; a few minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(READY)
+
+install: $(READY)  ## set up .venv with the pinned packages
+
+repro: $(READY)  ## run the whole pipeline on the embedded data
+	@dvc repro
+	@carrossel track
+	@echo; carrossel verdict; echo "Report: reports/report.html   Runs: make ui, then http://127.0.0.1:5000"
+
+test: $(READY)  ## run the tests
+	@pytest --numprocesses auto
+
+lint: $(READY)  ## ruff, mypy, import-linter
+	@ruff check . && ruff format --check . && mypy && lint-imports
+
+ui: $(READY)  ## MLflow's pages on 127.0.0.1:5000
+	@carrossel ui
+
+bench: $(READY)  ## every benchmark in its quick form
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file --quick || exit 1; done
+
+lock: $(READY)  ## write requirements.lock anew from what .venv holds
+	@$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/(\+cpu|\+cu[0-9]+)$$//' | grep -v '^carrossel' > requirements.lock
+
+clean:  ## remove the environment, caches and outputs (keeps mlflow.db and mlruns)
+	rm -rf $(VENV) .carrossel data/raw data/bars models reports metrics.json

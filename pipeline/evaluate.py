@@ -1,0 +1,26 @@
+"""Stage evaluate@D: scores of every trained competitor beside persistence."""
+
+from __future__ import annotations
+
+import sys
+
+from carrossel.config import project_root
+from carrossel.evaluation.competitors import read_competitors
+from carrossel.evaluation.scoring import evaluate, tabulate
+from carrossel.files import replacing, write_json
+from carrossel.stage import run
+
+
+def score(dataset: str) -> None:
+    root = project_root()
+    evaluation = evaluate(dataset, read_competitors(root / "models" / dataset))
+    folder = root / "reports" / "evaluation"
+    with replacing(folder / f"{dataset}.csv") as temporary:
+        tabulate(evaluation).to_csv(temporary, index=False)
+    write_json(folder / f"{dataset}.json", evaluation)
+    print(evaluation["verdict"])
+    print(evaluation["registration"])
+
+
+if __name__ == "__main__":
+    run(score, *sys.argv[1:], name="evaluate@" + sys.argv[1])

@@ -1,0 +1,142 @@
+"""What a source is: it delivers bars as they are, in the order they came, and says where they are from."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError, core_schema
+
+from carrossel.config import Section
+from carrossel.errors import UnknownKind
+from carrossel.kinds import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+
+PRICES = ("open", "high", "low", "close")
+COLUMNS = ("timestamp", *PRICES, "volume")
+
+
+class SourceConfig(Section):
+    """The part of a dataset that says where its bars come from."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class RawBars:
+    """What a source delivered, parsed and not repaired: order, duplicates and NaN are kept.
+
+    Attributes:
+        frame: columns timestamp (datetime64[ns, UTC], start of the bar), open, high, low, close, volume (float64).
+        provenance: where the bars come from, as plain JSON data without any clock.
+        notes: sentences for the person who runs the stage.
+    """
+
+    frame: pd.DataFrame
+    provenance: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+class Source(abc.ABC):
+    """A place that bars come from. A subclass lives in a file named after its kind.
+
+    Args:
+        config: this source's part of the dataset.
+        root: folder that relative paths start from.
+    """
+
+    kind: ClassVar[str]
+    Config: ClassVar[type[SourceConfig]]
+
+    def __init_subclass__(cls, *, kind: str, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.kind = kind
+        sources.add(kind, cls)
+
+    def __init__(self, config: Any, root: Path) -> None:
+        self.config = config
+        self.root = root
+
+    @abc.abstractmethod
+    def fetch(self) -> RawBars:
+        """Deliver all bars.
+
+        Raises:
+            SourceError: if there is nothing, or nothing that can be understood.
+        """
+
+
+sources: Registry[Source] = Registry("carrossel.bars.sources", "source")
+
+
+def open_source(config: SourceConfig, root: Path) -> Source:
+    """The source that a config describes.
+
+    Raises:
+        UnknownKind: naming the kinds there are.
+    """
+    return sources.load(config.kind)(config, root)
+
+
+def frame_of(timestamps: np.ndarray, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Put columns together in the order of the contract, without copying them.
+
+    Args:
+        timestamps: datetime64[ns] in UTC.
+        columns: float64 arrays by name.
+    """
+    stamps = pd.DatetimeIndex(timestamps).as_unit("ns").tz_localize("UTC")
+    values = {name: np.asarray(columns[name], np.float64) for name in COLUMNS[1:]}
+    return pd.DataFrame({"timestamp": stamps, **values}, copy=False)
+
+
+class AnySource:
+    """Annotation for a config of any kind: only the named kind's file is imported to check it."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            _validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda config: config.model_dump()),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"oneOf": [handler(sources.load(kind).Config.__pydantic_core_schema__) for kind in sources.kinds()]}
+
+
+def _validate(value: Any) -> SourceConfig:
+    if isinstance(value, SourceConfig):
+        return value
+    if not isinstance(value, dict) or "kind" not in value:
+        kinds = ", ".join(sources.kinds())
+        raise PydanticCustomError("no_kind", "expected a mapping with a kind, one of: {kinds}", {"kinds": kinds})
+    try:
+        cls = sources.load(str(value["kind"]))
+    except UnknownKind as error:
+        raise PydanticCustomError("unknown_kind", "{message}", {"message": str(error)}) from None
+    try:
+        return cls.Config.model_validate(value)
+    except ValidationError as error:
+        raise _explained(error, cls.Config) from None
+
+
+def _explained(error: ValidationError, config: type[SourceConfig]) -> ValidationError:
+    """The same errors; unknown keys name the keys of this kind, which nobody outside of this file can know."""
+    allowed = ", ".join(config.model_fields)
+    lines: list[InitErrorDetails] = []
+    for line in error.errors():
+        unknown = line["type"] == "extra_forbidden"
+        message = f"unknown key; allowed keys: {allowed}" if unknown else line["msg"]
+        kind = PydanticCustomError("unknown_key" if unknown else line["type"], "{message}", {"message": message})
+        lines.append(InitErrorDetails(type=kind, loc=line["loc"], input=line["input"]))
+    return ValidationError.from_exception_data(config.__name__, lines)

@@ -1,0 +1,75 @@
+"""The plain recurrent network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from carrossel.cells.base import Cell, CellConfig, FusedForm, State
+from carrossel.cells.kernels.form import FastForm, GateMaths
+from carrossel.cells.kernels.functions import tanh
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+class RnnConfig(CellConfig):
+    """Settings of the plain recurrent network."""
+
+    activation: Literal["tanh", "relu", "identity"] = Field(
+        default="tanh", description="tanh is the lecture's; identity makes a linear network, for closed-form gradients."
+    )
+
+
+def _forward(gates: Any, _before: Any, _vectors: Any) -> Any:
+    h = tanh(gates[0])
+    return (h,), (h, None)
+
+
+def _backward(_gates: Any, _before: Any, after: Any, gradient: Any, _vectors: Any) -> Any:
+    h = after[0]
+    return (gradient[0] * (1 - h * h),), (None, None), ()
+
+
+MATHS = GateMaths(1, _forward, _backward, keeps_gates=False)
+
+
+class Rnn(Cell, kind="rnn"):
+    """Plain recurrent network.
+
+        h_t = tanh(W_x x_t + W_h h_{t-1} + b)
+
+    One block, `hidden`. With `activation: identity` the network is linear, and its gradient through k steps is W_h^k:
+    it vanishes or explodes with the powers of W_h.
+
+    References:
+        Elman (1990), Finding structure in time. Notation of Olah (2015), Understanding LSTM networks.
+    """
+
+    Config = RnnConfig
+    gates = ("hidden",)
+    config: RnnConfig
+
+    def step(self, projected: Float[Tensor, "batch hidden"], state: State) -> State:
+        h = torch.addmm(projected, state.h, self.weight_h.t())
+        match self.config.activation:
+            case "tanh":
+                return State(h.tanh())
+            case "relu":
+                return State(h.relu())
+            case "identity":
+                return State(h)
+
+    def fused(self) -> FusedForm | None:
+        if self.config.activation == "identity" or self.bias is None:
+            return None
+        options = {"nonlinearity": self.config.activation}
+        return FusedForm(nn.RNN, self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias), options)
+
+    def fast(self) -> FastForm | None:
+        if self.config.activation != "tanh":
+            return None
+        return FastForm(MATHS, self.weight_x, self.weight_h, self.bias)

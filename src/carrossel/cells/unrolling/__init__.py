@@ -1,0 +1,85 @@
+"""Run a cell along a sequence. Knows no cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from carrossel.cells.unrolling.torch_layer import run_torch_layer
+from carrossel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float
+
+    from carrossel.cells.base import Cell, State
+
+Backend = Literal["auto", "loop", "torch"]
+
+
+def unroll(
+    cell: Cell,
+    x: Float[Tensor, "time batch input_size"],
+    state: State | None = None,
+    backend: Backend = "auto",
+) -> tuple[Float[Tensor, "time batch hidden"], State]:
+    """Hidden states of all steps, and the state after the last.
+
+    Args:
+        cell: any kind.
+        x: time first; at least one step.
+        state: state before the first step; None for zeros.
+        backend: `loop` runs the cell's own equations, `torch` the equivalent layer of torch.nn, `auto` the latter
+            where there is one. Both have first and second derivatives on the CPU; cuDNN has no second ones.
+
+    Raises:
+        ConfigError: if `backend` is `torch` and the cell has no such form.
+        ValueError: if x isn't [time, batch, input_size] with at least one step.
+    """
+    _check(cell, x)
+    state = cell.initial_state(x.shape[1]) if state is None else state
+    form = None if backend == "loop" else cell.fused()
+    if form is not None:
+        return run_torch_layer(cell, form, x, state)
+    if backend == "torch":
+        raise ConfigError(f"backend='torch': torch.nn has no layer that is a {cell.kind} cell; use 'auto' or 'loop'.")
+    states = unroll_states(cell, x, state)
+    return torch.stack([each.h for each in states]), states[-1]
+
+
+def unroll_states(cell: Cell, x: Float[Tensor, "time batch input_size"], state: State | None = None) -> list[State]:
+    """The states after each step, by the loop: what gradient diagnostics differentiate by.
+
+    Each state is a node of the graph, so the gradient that reaches it can be kept (`retain_grad`) or asked for
+    (`torch.autograd.grad`); a fused layer only hands out copies, off the path between two steps.
+
+    Raises:
+        ValueError: as `unroll`.
+    """
+    _check(cell, x)
+    state = cell.initial_state(x.shape[1]) if state is None else state
+    states = []
+    for projected in cell.project(x).unbind(0):
+        state = cell.step(projected, state)
+        states.append(state)
+    return states
+
+
+def unroll_stack(cells: Sequence[Cell], x: Float[Tensor, "time batch input_size"]) -> list[list[State]]:
+    """`unroll_states` of stacked cells from zero states, without dropout: one list per layer, lowest first."""
+    layers = []
+    for cell in cells:
+        states = unroll_states(cell, x)
+        layers.append(states)
+        x = torch.stack([state.h for state in states])
+    return layers
+
+
+def _check(cell: Cell, x: Tensor) -> None:
+    if x.ndim != 3 or x.shape[0] < 1 or x.shape[2] != cell.input_size:  # noqa: PLR2004  # time, batch, features
+        raise ValueError(
+            f"{cell.kind} cell got x of shape {list(x.shape)}; expected [time ≥ 1, batch, {cell.input_size}]."
+        )

@@ -1,0 +1,91 @@
+"""`carrossel`: what is not a stage of the pipeline. Thin: each command calls one room."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import carrossel
+from carrossel.config import load_params, project_root
+from carrossel.errors import CarrosselError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=carrossel.__doc__)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except CarrosselError as error:
+        typer.echo(f"carrossel: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def check() -> None:
+    """Check all of params.yaml."""
+    from carrossel.params import check as check_params
+
+    with _one_line_errors():
+        check_params(load_params())
+        typer.echo("params.yaml is valid.")
+
+
+@app.command()
+def schema(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("docs/params.schema.json")) -> None:
+    """Write the JSON schema of params.yaml that editors complete and check by."""
+    from carrossel.files import write_text
+    from carrossel.params import schema as params_schema
+
+    write_text(path, json.dumps(params_schema(), indent=2) + "\n")
+
+
+@app.command()
+def track() -> None:
+    """Make the MLflow server show every result: log again what it lacks, complete pending registrations."""
+    from carrossel.tracking.registry import complete_registration
+    from carrossel.tracking.relog import sync_project
+
+    root = project_root()
+    with _one_line_errors():
+        logged = sync_project(root)
+        for file in sorted(root.glob("reports/registered/*.json")):
+            complete_registration(file.stem, root=root)
+        again = [f"{run.dataset}/{run.competitor}" for run in logged if run.created]
+        typer.echo(f"MLflow has all {len(logged)} runs" + (f"; logged again: {', '.join(again)}." if again else "."))
+
+
+@app.command()
+def verdict() -> None:
+    """Say in one sentence per dataset what the last evaluation found."""
+    files = sorted(project_root().glob("reports/evaluation/*.json"))
+    if not files:
+        typer.echo("carrossel: no evaluation yet. Run: make repro", err=True)
+        raise typer.Exit(1)
+    for file in files:
+        evaluation = json.loads(file.read_text(encoding="utf-8"))
+        typer.echo(f"{evaluation['verdict']}\n  {evaluation['registration']}")
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
+    """Serve MLflow's pages on 127.0.0.1 from the project's own store."""
+    from carrossel.tracking.ui import serve_ui
+
+    with _one_line_errors():
+        serve_ui(port)
+
+
+@app.callback(invoke_without_command=True)
+def main(*, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Say the version."""
+    if version:
+        typer.echo(carrossel.__version__)
+        raise typer.Exit

@@ -1,0 +1,195 @@
+"""Numbers about gradients and weights, by themselves: no plots, no files, no training loop.
+
+Norms are averaged, never gradients: gradients of different sequences cancel in a mean, their norms don't.
+Everything is computed in float64 on the CPU, because the square of 1e-25 is zero in float32 while 1e-25 itself isn't,
+and not every accelerator has float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from carrossel.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jaxtyping import Float
+    from numpy.typing import NDArray
+
+REACH = 1e-3  # a lag belongs to the memory while g_k is more than this share of g_0
+SMALLEST = float(np.finfo(np.float32).tiny)  # below it float32 keeps fewer digits, and none below 1e-45
+
+
+class StateLike(Protocol):
+    """What a cell carries from step to step: its hidden state, and its memory C if it has one."""
+
+    @property
+    def h(self) -> Float[Tensor, "batch hidden"]: ...
+
+    @property
+    def c(self) -> Float[Tensor, "batch hidden"] | None: ...
+
+
+class LagGradients(NamedTuple):
+    """D1 of one layer.
+
+    Attributes:
+        h: g_k for lag k = 0 … time − 1, the mean over the batch of ‖∂L/∂h_{T−k}‖₂.
+        c: the same of ∂L/∂C; None for cells without C.
+    """
+
+    h: NDArray[np.float64]
+    c: NDArray[np.float64] | None
+
+
+class Fading(NamedTuple):
+    """How fast a gradient fades with the lag.
+
+    Attributes:
+        slope: of ln g_k over k, per step, by least squares; negative where the gradient vanishes, positive where it
+            explodes. None if fewer than two lags have a gradient to fit.
+        half_life: steps after which the fitted gradient has halved, ln 2 / −slope; None where it doesn't fade.
+        memory: number of lags with g_k / g_0 > 1e-3.
+    """
+
+    slope: float | None
+    half_life: float | None
+    memory: int
+
+
+class GateSpectrum(NamedTuple):
+    """D5 of one gate's [hidden, hidden] block of the recurrent weights.
+
+    Attributes:
+        gate: the block's name.
+        spectral_radius: largest absolute eigenvalue: what repeated steps tend to scale by.
+        largest_singular_value: the most that one step can scale by.
+    """
+
+    gate: str
+    spectral_radius: float
+    largest_singular_value: float
+
+
+def gradient_by_lag(loss: Float[Tensor, "*any"], states: Sequence[Sequence[StateLike]]) -> list[LagGradients]:
+    """D1: how much of the loss's gradient reaches each step back in time, layer by layer.
+
+    The gradients are total ones: through every later step and every layer above. They are asked for directly, so
+    neither `.grad` of the parameters nor a hook is left behind; the graph is freed.
+
+    Args:
+        loss: L of a fixed probe batch, computed from the last state. Of a loss with several elements the sum is meant:
+            one loss per sequence, not their mean, makes g_k independent of the batch's size (a mean divides by it).
+        states: for each layer, lowest first, the states after each step that `loss` was computed from. A fused layer's
+            outputs won't do: they lie beside the path, and all but the last get a gradient of zero.
+
+    Returns:
+        One entry per layer. A state that L doesn't depend on has gradient 0.
+
+    Raises:
+        TrainingError: if a gradient isn't finite, naming layer and lag.
+    """
+    nodes = [part for layer in states for state in layer for part in (state.h, state.c) if part is not None]
+    gradients = torch.autograd.grad(loss.sum(), nodes, allow_unused=True)
+    by_node = {id(node): gradient for node, gradient in zip(nodes, gradients, strict=True)}
+    found = []
+    for number, layer in enumerate(states):
+        h = np.array([_mean_norm(by_node[id(state.h)]) for state in reversed(layer)])
+        c = np.array([_mean_norm(by_node[id(state.c)]) for state in reversed(layer) if state.c is not None])
+        for name, values in (("h", h), ("C", c)):
+            _refuse_infinite(values, f"∂L/∂{name} of layer {number}")
+        found.append(LagGradients(h, c if len(c) else None))
+    return found
+
+
+def fading(g: Sequence[float] | NDArray[np.float64]) -> Fading:
+    """D1's scalars.
+
+    Underflow: the logarithm is fitted to the lags with g_k above the smallest normal float32, 1.2e-38; zeros and
+    what lies below, which rounding has spoilt, are left out of the fit and are no part of the memory.
+
+    Args:
+        g: g_k by lag, from 0.
+    """
+    values = np.asarray(g, dtype=np.float64)
+    memory = int((values > REACH * values[0]).sum()) if len(values) else 0
+    lags = np.flatnonzero(values > SMALLEST)
+    if len(lags) < 2:  # noqa: PLR2004  # a line needs two points
+        return Fading(None, None, memory)
+    centred = lags - lags.mean()
+    slope = float(centred @ np.log(values[lags]) / (centred @ centred))
+    return Fading(slope, -math.log(2) / slope if slope < 0 else None, memory)
+
+
+def spectrum(weight_h: Float[Tensor, "rows hidden"], gates: Sequence[str]) -> list[GateSpectrum]:
+    """D5: spectral radius and largest singular value of each gate's block of W_hh.
+
+    Args:
+        weight_h: recurrent weights, one [hidden, hidden] block per gate.
+        gates: the blocks' names, in order.
+
+    Raises:
+        ValueError: if the rows aren't one square block per gate.
+    """
+    rows, hidden = weight_h.shape
+    if rows != len(gates) * hidden:
+        raise ValueError(f"weight_h is {[rows, hidden]}; {len(gates)} gates need {[len(gates) * hidden, hidden]}.")
+    blocks = weight_h.detach().to("cpu", torch.float64).reshape(len(gates), hidden, hidden)
+    radius = torch.linalg.eigvals(blocks).abs().amax(dim=-1).tolist()
+    largest = torch.linalg.matrix_norm(blocks, ord=2).tolist()
+    return [GateSpectrum(*values) for values in zip(gates, radius, largest, strict=True)]
+
+
+def gradient_norms(module: nn.Module) -> dict[str, float]:
+    """D7: ‖∂L/∂θ‖₂ of each parameter tensor, to be called after `backward` and before clipping.
+
+    A tensor without gradient has norm 0.
+    """
+    return {name: 0.0 if p.grad is None else _norm(p.grad) for name, p in module.named_parameters()}
+
+
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of each parameter tensor, to be compared after an update by `update_ratios`."""
+    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+
+
+def update_ratios(before: Mapping[str, Tensor], module: nn.Module) -> dict[str, float]:
+    """D7: ‖Δθ‖₂ / ‖θ‖₂ of each parameter tensor, θ as it was before.
+
+    A tensor that was all zeros (a fresh bias) is divided by its norm after the update instead, which gives 1, or 0 if
+    it didn't move: never infinity or NaN.
+
+    Args:
+        before: from `snapshot`.
+        module: the same module after the update.
+    """
+    ratios = {}
+    for name, after in module.named_parameters():
+        moved, size = _norm(after.detach() - before[name]), _norm(before[name])
+        ratios[name] = moved / (size or moved or 1.0)
+    return ratios
+
+
+def _norm(tensor: Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor.to("cpu", torch.float64)))
+
+
+def _mean_norm(gradient: Tensor | None) -> float:
+    if gradient is None:
+        return 0.0
+    return float(torch.linalg.vector_norm(gradient.to("cpu", torch.float64), dim=-1).mean())
+
+
+def _refuse_infinite(values: NDArray[np.float64], what: str) -> None:
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise TrainingError(
+            f"{what} isn't finite at lag {int(np.argmin(finite))}: the gradient exploded. "
+            "Lower training.learning_rate or training.clip_norm and train again."
+        )

@@ -1,0 +1,59 @@
+"""Tables for `dvc metrics` and `dvc plots`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carrossel.evaluation.comparison.contest import Contest
+
+
+def collect_metrics(contests: Sequence[Contest]) -> dict[str, dict[str, dict[str, float]]]:
+    """`metrics.json`: dataset → competitor → metric, on the test part, persistence among them."""
+    return {c.dataset: c.evaluation["rows"]["test"] for c in contests}
+
+
+def tabulate_plots(contests: Sequence[Contest]) -> dict[str, pd.DataFrame]:
+    """The tables behind `dvc plots`, by file name without suffix.
+
+    Returns:
+        `skill`: dataset, competitor, validation, test. For each dataset D, one column per competitor:
+        `gradient_by_lag_D` (last epoch, lowest layer; mean L2 norm of ∂L/∂h) by `lag`, and
+        `validation_loss_D` by `epoch`.
+    """
+    skills = [
+        {"dataset": c.dataset, "competitor": name, "validation": skill, "test": c.skill("test")[name]}
+        for c in contests
+        for name, skill in c.skill("validation").items()
+    ]
+    tables = {"skill": pd.DataFrame.from_records(skills, columns=["dataset", "competitor", "validation", "test"])}
+    for contest in contests:
+        tables[f"gradient_by_lag_{contest.dataset}"] = _join(
+            {name: select_gradient(c.gradient_by_lag, last=True) for name, c in contest.competitors.items()}
+        )
+        tables[f"validation_loss_{contest.dataset}"] = _join(
+            {name: c.history.set_index("epoch")["validation_loss"] for name, c in contest.competitors.items()}
+        )
+    return tables
+
+
+def select_gradient(gradient_by_lag: pd.DataFrame, *, last: bool) -> pd.Series:
+    """Gradient norm by lag at the first or the last epoch recorded, in the lowest layer: its error travels furthest.
+
+    Args:
+        gradient_by_lag: columns epoch, layer, lag, h.
+        last: take the last epoch recorded, else the first.
+    """
+    epochs, layers = gradient_by_lag["epoch"], gradient_by_lag["layer"]
+    epoch = epochs.max() if last else epochs.min()
+    chosen = gradient_by_lag[(epochs == epoch) & (layers == layers.min())]
+    gradient: pd.Series = chosen.set_index("lag")["h"].sort_index()
+    return gradient
+
+
+def _join(columns: dict[str, pd.Series]) -> pd.DataFrame:
+    return pd.concat(columns, axis=1).sort_index().reset_index()

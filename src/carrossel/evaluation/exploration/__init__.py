@@ -1,0 +1,1 @@
+"""A first look at the bars, as numbers (`statistics`) and as plots (`figures`)."""

@@ -1,0 +1,1 @@
+"""Forecaster: recurrent cells with a head, their training step, and the model as files."""

@@ -1,0 +1,1 @@
+"""Targets: what is forecast. One file adds one kind."""

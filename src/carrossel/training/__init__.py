@@ -1,0 +1,1 @@
+"""Training: fit a forecaster, watch its gradients, leave a model folder."""

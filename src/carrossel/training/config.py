@@ -1,0 +1,80 @@
+"""Section `training` of params.yaml, and the whole recipe of one training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from carrossel.config import Section, lookup, validate
+from carrossel.forecaster.network import read_cell
+from carrossel.targets.base import read_target
+from carrossel.windows.config import Windows
+
+if TYPE_CHECKING:
+    from carrossel.cells.base import CellConfig
+    from carrossel.targets.base import TargetConfig
+
+
+class Training(Section):
+    """How a network is fitted."""
+
+    seed: int = Field(1, ge=0, lt=2**31, description="Of initial weights, order of windows and dropout.")
+    epochs: int = Field(ge=1, description="Passes over the training part, at most.")
+    patience: int = Field(3, ge=1, description="Epochs without a better validation loss before training stops.")
+    batch_size: int = Field(256, ge=1, description="Windows per optimiser step.")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="Of AdamW.")
+    weight_decay: float = Field(0.0, ge=0, description="Of AdamW; 0 makes it Adam.")
+    clip_norm: float = Field(1.0, ge=0, description="Largest gradient norm; 0 turns clipping off.")
+    probe_windows: int = Field(
+        64, ge=1, description="Windows of the fixed batch that gradients by lag are measured on."
+    )
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="Where to train.")
+    threads: int = Field(0, ge=0, description="CPU threads of one training; 0 takes every core.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that determines a training besides the data and the code.
+
+    Args:
+        competitor: the name it competes under: a cell's kind, or `tuned`.
+    """
+
+    dataset: str
+    competitor: str
+    kind: str
+    cell: CellConfig
+    windows: Windows
+    target: TargetConfig
+    training: Training
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for manifests, fingerprints and run parameters."""
+        return {
+            "dataset": self.dataset,
+            "competitor": self.competitor,
+            "cell": {"kind": self.kind, "config": self.cell.model_dump(mode="json")},
+            "windows": self.windows.model_dump(mode="json"),
+            "target": self.target.model_dump(mode="json"),
+            "training": self.training.model_dump(mode="json"),
+        }
+
+
+def read_recipe(dataset: str, kind: str, params: dict[str, Any], competitor: str | None = None) -> Recipe:
+    """The recipe that params.yaml gives for a cell on a dataset.
+
+    Raises:
+        ConfigError: naming key, value and what is allowed.
+    """
+    lookup(f"datasets.{dataset}", params)
+    return Recipe(
+        dataset=dataset,
+        competitor=competitor or kind,
+        kind=kind,
+        cell=read_cell(kind, params),
+        windows=validate(lookup("windows", params), Windows, "windows"),
+        target=read_target(params),
+        training=validate(lookup("training", params), Training, "training"),
+    )

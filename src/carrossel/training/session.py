@@ -1,0 +1,66 @@
+"""One training from bars to model folder, safe to kill at any moment."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from carrossel.files import write_text
+from carrossel.revision import code_revision
+from carrossel.targets.base import registry as target_registry
+from carrossel.training.fingerprint import fingerprint
+from carrossel.training.fitting import Fit, fit
+from carrossel.training.outputs import write_model
+from carrossel.windows.tensor import window_series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pandas as pd
+
+    from carrossel.recorder import OpenRun, Recorder
+    from carrossel.training.config import Recipe
+
+
+def train(
+    bars: pd.DataFrame,
+    recipe: Recipe,
+    *,
+    data_sha256: str,
+    folder: Path,
+    checkpoints: Path,
+    open_run: OpenRun,
+    finish: Callable[[Recorder, Path], None],
+) -> Fit:
+    """Fit a recipe's network and write its model folder.
+
+    What a killed training needs to go on lies in `checkpoints / <fingerprint>`, outside the pipeline's outputs, and goes when
+    the folder is written. The tracked run's id lies there too, so that the resumed training goes on in the same run.
+
+    Args:
+        open_run: opens the tracked run.
+        finish: logs the finished folder onto the run.
+    """
+    target = target_registry.load(recipe.target.kind)()
+    data = window_series(bars, recipe.windows, target, recipe.target, recipe.dataset)
+    key = fingerprint(recipe, data_sha256)
+    mine = checkpoints / key[:24]
+    mine.mkdir(parents=True, exist_ok=True)
+    note = mine / "run_id"
+    with open_run(
+        recipe.dataset,
+        recipe.competitor,
+        key=key,
+        tags={"cell": recipe.kind, "seed": str(recipe.training.seed), "data_sha256": data_sha256},
+        resume_run_id=note.read_text(encoding="utf-8") if note.exists() else None,
+    ) as recorder:
+        if recorder.run_id:
+            write_text(note, recorder.run_id)
+        name = f"train@{recipe.dataset}-{recipe.competitor}"
+        done = fit(data, target, recipe, recorder, name=name, checkpoints=mine)
+        provenance = {"data_sha256": data_sha256, "code_revision": code_revision()}
+        write_model(folder, done, data, target, recipe, bars["timestamp"], provenance)
+        finish(recorder, folder)
+    shutil.rmtree(mine)
+    return done

@@ -1,0 +1,1 @@
+"""Tuning: a study of one cell's configuration, resumable."""

@@ -1,0 +1,1 @@
+"""Windows: bars become features, splits and one tensor from which batches are gathered."""

@@ -1,0 +1,111 @@
+"""Caches tell the truth: each stage's deps in dvc.yaml are exactly the project's files that its script really imports.
+
+`python tests/pipeline/test_pipeline_dependencies.py` prints what each stage should list.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import grimp
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SRC = ROOT / "src"
+STAGES = ["download", "prepare", "explore", "train", "tune", "evaluate", "compare", "register"]
+
+# Kinds are imported by name at run time: what params.yaml chooses is a dependency by template.
+CHOSEN = {
+    "download": ["src/carrossel/bars/sources/${item.source.kind}.py"],
+    "prepare": ["src/carrossel/bars/sources/${item.source.kind}.py"],
+    "train": ["src/carrossel/cells/${item.cell}.py", "src/carrossel/targets/${target.kind}.py"],
+    "tune": ["src/carrossel/cells/${tuning.cell}.py", "src/carrossel/targets/${target.kind}.py"],
+}
+
+
+@cache
+def import_graph() -> grimp.ImportGraph:
+    return grimp.build_graph("carrossel", exclude_type_checking_imports=True, cache_dir=None)
+
+
+def file_of(module: str) -> Path:
+    path = SRC.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def imported_modules(script: Path) -> set[str]:
+    """Modules of the project that a script imports, directly or through others, the packages on the way included."""
+    graph = import_graph()
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    direct = names & graph.modules
+    found: set[str] = set()
+    todo = list(direct)
+    while todo:
+        module = todo.pop()
+        if module in found:
+            continue
+        found.add(module)
+        todo += graph.find_modules_directly_imported_by(module)
+        if "." in module:
+            todo.append(module.rsplit(".", 1)[0])
+    return found
+
+
+def closure(stage: str) -> set[str]:
+    """Files, as dvc.yaml writes them; empty `__init__.py` files hold nothing that could go stale."""
+    files = [file_of(module) for module in imported_modules(ROOT / "pipeline" / f"{stage}.py")]
+    listed = {file.relative_to(ROOT).as_posix() for file in files if file.stat().st_size}
+    return listed | {f"pipeline/{stage}.py"} | set(CHOSEN.get(stage, []))
+
+
+def declared(stage: str) -> list[str]:
+    entry = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    return entry.get("do", entry)["deps"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_the_import_closure(stage):
+    listed = set()
+    for dep in declared(stage):
+        if (ROOT / dep).is_dir() and dep.startswith("src/"):
+            listed |= {file.relative_to(ROOT).as_posix() for file in (ROOT / dep).rglob("*.py") if file.stat().st_size}
+        elif dep.endswith(".py"):
+            listed.add(dep)
+    assert listed == closure(stage)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_listed_once_and_exist(stage):
+    deps = declared(stage)
+    assert len(deps) == len(set(deps))
+    assert [
+        dep for dep in deps if dep.startswith(("src/", "pipeline/")) and "${" not in dep and not (ROOT / dep).exists()
+    ] == []
+
+
+@pytest.mark.parametrize("stage", ["download", "prepare", "explore", "evaluate", "compare"])
+def test_stages_that_compute_no_network_do_not_import_torch(stage):
+    graph = grimp.build_graph(
+        "carrossel", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
+    )
+    outside = {
+        name
+        for module in imported_modules(ROOT / "pipeline" / f"{stage}.py")
+        for name in graph.find_modules_directly_imported_by(module)
+    }
+    assert outside.isdisjoint({"torch", "pytorch_lightning", "mlflow", "optuna"})
+
+
+if __name__ == "__main__":
+    for name in STAGES:
+        print(f"{name}:")
+        for dep in sorted(closure(name)):
+            print(f"  - {dep}")

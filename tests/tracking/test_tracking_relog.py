@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from carrossel.errors import ModelError
+from carrossel.recorder import MemoryRecorder
+from carrossel.tracking.mlflow_recorder import open_run
+from carrossel.tracking.relog import (
+    flatten,
+    log_model_folder,
+    model_key,
+    sync,
+    sync_evaluation,
+    sync_project,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from carrossel.tracking.store import Store
+
+EPOCHS = [
+    {"train_loss": 1 / 3, "validation_loss": 0.75, "learning_rate": 0.1, "seconds": 2.5},
+    {"train_loss": 0.25, "validation_loss": 0.5, "learning_rate": 0.1, "seconds": 2.25},
+]
+
+
+def _train(store: Store, folder: Path) -> str:
+    """What the stage train does: metrics live, the rest when the folder is written."""
+    with open_run("bitcoin", folder.name, key="training", store=store, strict=True) as recorder:
+        for epoch, row in enumerate(EPOCHS):
+            recorder.metrics(row, step=epoch)
+        log_model_folder(recorder, folder)
+    return str(recorder.run_id)
+
+
+def _content(store: Store, run_id: str, root: Path) -> dict[str, Any]:
+    run = store.client.get_run(run_id)
+    artifacts = root / "mlruns" / "bitcoin" / run_id / "artifacts"
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "params": run.data.params,
+        "metrics": {
+            name: [(metric.step, metric.value) for metric in store.client.get_metric_history(run_id, name)]
+            for name in run.data.metrics
+        },
+        "files": {
+            file.relative_to(artifacts).as_posix(): file.read_bytes() for file in artifacts.rglob("*") if file.is_file()
+        },
+        "models": len(run.outputs.model_outputs),
+        "tags": {name: run.data.tags[name] for name in ("dataset", "competitor", "cell", "seed", "carrossel.key")},
+    }
+
+
+def test_key_changes_with_each_of_its_files(make_model_folder: Callable[..., Path]) -> None:
+    folder = make_model_folder()
+    keys = {model_key(folder)}
+    for name in ("manifest.json", "model.safetensors", "forecasts.parquet"):
+        with (folder / name).open("ab") as file:
+            file.write(b" ")
+        keys.add(model_key(folder))
+    assert len(keys) == 4
+    (folder / "history.csv").write_text("")
+    assert model_key(folder) in keys
+
+
+def test_key_of_an_incomplete_folder_names_the_missing_file(model_folder: Path) -> None:
+    (model_folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors is missing. Train it again"):
+        model_key(model_folder)
+
+
+def test_params_are_dotted_and_lists_are_json() -> None:
+    nested = {"cell": {"kind": "lstm", "config": {"hidden_size": 32}}, "features": ["a", "b"], "seed": 1}
+    assert flatten(nested) == {
+        "cell.kind": "lstm",
+        "cell.config.hidden_size": 32,
+        "features": '["a", "b"]',
+        "seed": 1,
+    }
+
+
+def test_a_folder_is_logged_with_params_figures_files_and_its_key(model_folder: Path) -> None:
+    recorder = MemoryRecorder()
+    log_model_folder(recorder, model_folder)
+    assert recorder.seen_params["cell.config.hidden_size"] == 3
+    assert recorder.seen_params["windows.features"] == '["log_return"]'
+    assert recorder.seen_metrics == [(0, {"epochs": 2.0, "best_validation_loss": 0.5, "parameters": 17.0})]
+    assert set(recorder.seen_figures) == {
+        f"figures/{name}.png"
+        for name in (
+            "forecast",
+            "gradient_by_lag_h",
+            "gradient_by_lag_C",
+            "gradient_heatmap",
+            "tensors",
+            "spectral_radius",
+        )
+    }
+    assert {file.name for _, file in recorder.seen_artifacts} == {
+        "manifest.json",
+        "forecasts.parquet",
+        "history.csv",
+        "gradient_by_lag.csv",
+        "tensors.csv",
+        "spectrum.csv",
+    }
+    assert recorder.seen_tags["carrossel.key"] == model_key(model_folder)
+    assert recorder.seen_tags["git_commit"] == "0123abc-dirty"
+    assert recorder.seen_tags["mlflow.source.git.commit"] == "0123abc"
+
+
+def test_a_run_logged_again_equals_the_live_one(store: Store, model_folder: Path, tmp_path: Path) -> None:
+    live = _train(store, model_folder)
+    before = _content(store, live, tmp_path)
+    store.client.delete_run(live)
+    (again,) = sync(tmp_path / "models", store=store)
+    assert again.created
+    assert again.run_id != live
+    assert _content(store, again.run_id, tmp_path) == before
+    assert before["metrics"]["train_loss"] == [(0, 1 / 3), (1, 0.25)]
+    assert before["status"] == "FINISHED"
+    assert before["models"] == 1
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_no_pickle_is_logged(store: Store, model_folder: Path, tmp_path: Path) -> None:
+    _train(store, model_folder)
+    names = [file.name for file in (tmp_path / "mlruns").rglob("*") if file.is_file()]
+    assert "model.safetensors" in names
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".joblib", ".bin"))]
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_what_the_server_has_is_not_logged_again(store: Store, model_folder: Path, tmp_path: Path) -> None:
+    run_id = _train(store, model_folder)
+    assert [(run.run_id, run.created) for run in sync(tmp_path / "models", store=store)] == [(run_id, False)]
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_a_run_that_did_not_finish_is_made_again(store: Store, model_folder: Path, tmp_path: Path) -> None:
+    run_id = _train(store, model_folder)
+    store.client.set_terminated(run_id, "FAILED")
+    (again,) = sync(tmp_path / "models", store=store)
+    assert again.created
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_every_dataset_and_competitor_is_logged_and_a_broken_folder_is_told(
+    store: Store, make_model_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_model_folder("lstm")
+    make_model_folder("gru", dataset="google")
+    (make_model_folder("rnn") / "forecasts.parquet").unlink()
+    logged = sync(tmp_path / "models", store=store)
+    assert [(run.dataset, run.competitor) for run in logged] == [("bitcoin", "lstm"), ("google", "gru")]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "bitcoin/rnn" in said
+    assert "forecasts.parquet is missing" in said
+
+
+def test_a_table_that_cannot_be_read_leaves_no_finished_run(store: Store, model_folder: Path, tmp_path: Path) -> None:
+    (model_folder / "spectrum.csv").unlink()
+    assert sync(tmp_path / "models", store=store) == []
+    experiment = store.client.get_experiment_by_name("bitcoin")
+    (run,) = store.client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FAILED"
+    assert "spectrum.csv" in run.data.tags["carrossel.ended"]
+
+
+def test_nothing_trained_asks_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert sync_project(tmp_path) == []
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_an_evaluation_is_logged_onto_the_competitors_runs_once(
+    store: Store, make_model_folder: Callable[..., Path], make_evaluation: Callable[..., Any], tmp_path: Path
+) -> None:
+    make_model_folder("lstm")
+    make_model_folder("gru", seed=2)
+    file = tmp_path / "reports" / "evaluation" / "bitcoin.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(make_evaluation(lstm=(0.25, -0.5), gru=(0.125, 0.0625))))
+    logged = sync_project(tmp_path, store=store)
+    sync_project(tmp_path, store=store)
+    runs = {run.competitor: run.run_id for run in logged}
+    metrics = store.client.get_run(runs["lstm"]).data.metrics
+    assert {name: value for name, value in metrics.items() if "/" in name} == {
+        "validation/rmse": 0.875,
+        "validation/skill": 0.25,
+        "test/rmse": 1.25,
+        "test/skill": -0.5,
+    }
+    assert len(store.client.get_metric_history(runs["gru"], "test/skill")) == 1
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_an_evaluation_that_changed_replaces_the_old_numbers(
+    store: Store, model_folder: Path, make_evaluation: Callable[..., Any], tmp_path: Path
+) -> None:
+    logged = sync(tmp_path / "models", store=store)
+    sync_evaluation(store, make_evaluation(lstm=(0.25, 0.5)), logged)
+    sync_evaluation(store, make_evaluation(lstm=(0.25, 0.125)), logged)
+    assert store.client.get_run(logged[0].run_id).data.metrics["test/skill"] == 0.125

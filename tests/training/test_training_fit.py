@@ -1,0 +1,170 @@
+"""Fitting: reproducible, resumable, and the same as a plain loop."""
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from carrossel import cells
+from carrossel.errors import TrainingError
+from carrossel.forecaster.module import loader, mix
+from carrossel.forecaster.network import Network
+from carrossel.recorder import MemoryRecorder
+from carrossel.targets.base import TargetConfig
+from carrossel.targets.base import registry as targets
+from carrossel.training.config import Recipe, Training
+from carrossel.training.fitting import fit, naive_loss
+from carrossel.windows.config import Windows
+from carrossel.windows.tensor import window_series
+
+WINDOWS = Windows(lookback=6, features=("log_return", "log_range"))
+TARGET = TargetConfig(kind="log_return")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def recipe(kind="lstm", **training):
+    values = {"epochs": 4, "patience": 9, "batch_size": 16, "threads": 1, "accelerator": "cpu", **training}
+    cell = cells.registry.load(kind).Config(hidden_size=5, layers=2, dropout=0.3)
+    return Recipe("walk", kind, kind, cell, WINDOWS, TARGET, Training(**values))
+
+
+@pytest.fixture
+def data(make_bars):
+    return window_series(make_bars(400), WINDOWS, targets.load("log_return")(), TARGET)
+
+
+def run(data, recipe, recorder=None, **options):
+    return fit(data, targets.load("log_return")(), recipe, recorder or MemoryRecorder(), name="test", **options)
+
+
+class StopIn(pl.Callback):
+    """Ends the process's training in the middle of an epoch, as a kill would."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.current_epoch == self.epoch:
+            raise RuntimeError("killed")
+
+
+def same_weights(first, second):
+    return all(
+        torch.equal(a, b)
+        for a, b in zip(first.network.state_dict().values(), second.network.state_dict().values(), strict=True)
+    )
+
+
+def test_the_same_seed_gives_the_same_numbers(data):
+    first, second = run(data, recipe()), run(data, recipe())
+    assert first.history == second.history
+    assert same_weights(first, second)
+
+
+def test_another_seed_gives_other_numbers(data):
+    assert run(data, recipe()).history != run(data, recipe(seed=2)).history
+
+
+def test_what_ran_before_in_the_process_does_not_matter(data):
+    first = run(data, recipe())
+    torch.rand(1000)
+    assert run(data, recipe()).history == first.history
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_training_killed_in_an_epoch_resumes_and_ends_as_an_undisturbed_one(data, tmp_path, epoch):
+    undisturbed = run(data, recipe())
+    with pytest.raises(RuntimeError, match="killed"):
+        run(data, recipe(), checkpoints=tmp_path, callbacks=[StopIn(epoch)])
+    recorder = MemoryRecorder()
+    resumed = run(data, recipe(), recorder, checkpoints=tmp_path)
+    assert [step for step, _ in recorder.seen_metrics] == list(range(epoch, 4))
+    assert resumed.history == undisturbed.history
+    assert resumed.best_epoch == undisturbed.best_epoch
+    assert resumed.gradients.tables() == undisturbed.gradients.tables()
+    assert same_weights(resumed, undisturbed)
+
+
+def test_the_lightning_path_takes_the_steps_of_a_plain_loop(data):
+    mine = recipe(epochs=1)
+    mine = Recipe(**{**mine.__dict__, "cell": mine.cell.model_copy(update={"dropout": 0.0})})
+    network = Network("lstm", mine.cell, 2, seed=1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.0)
+    order = torch.randperm(len(data.split.train), generator=torch.Generator().manual_seed(mix(1, 0)))
+    for batch in torch.from_numpy(data.split.train)[order].split(16):
+        loss = (network(data.gather(batch)) - data.labels[batch]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+    fitted = run(data, mine).network
+    for name, value in network.state_dict().items():
+        # Fused and plain AdamW round differently; weights are around 0.1 and took 17 steps of 1e-3.
+        torch.testing.assert_close(fitted.state_dict()[name], value, rtol=0, atol=1e-6)
+
+
+def test_every_epoch_sees_each_window_once_in_an_order_of_its_own():
+    loading = loader(torch.arange(1000), batch_size=16, seed=3)
+    orders = []
+    for epoch in (0, 1, 0):
+        loading.sampler.set_epoch(epoch)
+        orders.append(torch.cat(list(loading)))
+        assert orders[-1].sort().values.tolist() == list(range(1000))
+    assert torch.equal(orders[0], orders[2])
+    assert not torch.equal(orders[0], orders[1])
+
+
+def test_the_best_epoch_s_weights_are_kept_not_the_last_ones(data):
+    fitted = run(data, recipe(learning_rate=0.1, epochs=8))
+    losses = [row["validation_loss"] for row in fitted.history]
+    assert fitted.best_epoch == int(np.argmin(losses)) < len(losses) - 1
+    with torch.no_grad():
+        origins = torch.from_numpy(data.split.validation)
+        loss = (fitted.network(data.gather(origins)) - data.labels[origins]).square().mean()
+    assert loss.item() == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_training_stops_when_validation_does_not_improve(data):
+    assert len(run(data, recipe(learning_rate=0.3, epochs=50, patience=2)).history) < 50
+
+
+def test_metrics_of_an_epoch_come_in_one_batch(data):
+    recorder = MemoryRecorder()
+    run(data, recipe(), recorder)
+    assert [step for step, _ in recorder.seen_metrics] == [0, 1, 2, 3]
+    assert {"train_loss", "validation_loss", "validation_skill", "gradient/memory_bars"} <= set(
+        recorder.seen_metrics[0][1]
+    )
+
+
+def test_validation_skill_is_zero_for_tomorrow_is_today(data):
+    origins = torch.from_numpy(data.split.validation)
+    unscaled = data.labels[origins].double() * data.label_scaler.scale[0] + data.label_scaler.center[0]
+    by_hand = unscaled.square().mean() / data.label_scaler.scale[0] ** 2
+    assert naive_loss(data, targets.load("log_return")()) == pytest.approx(by_hand.item(), rel=1e-6)
+
+
+def test_an_infinite_loss_says_what_to_lower(data):
+    with pytest.raises(
+        TrainingError, match=r"loss became nan in epoch 0\. Lower training\.learning_rate \(now 0\.001\)"
+    ):
+        broken = data.labels.clone()
+        broken[data.split.train[5]] = float("nan")
+        run(type(data)(**{**data.__dict__, "labels": broken}), recipe())
+
+
+def test_gradient_tables_have_every_epoch_layer_lag_and_tensor(data):
+    fitted = run(data, recipe(epochs=2))
+    tables = fitted.gradients.tables()
+    assert {(row["epoch"], row["layer"], row["lag"]) for row in tables["gradient_by_lag"]} == {
+        (epoch, layer, lag) for epoch in range(2) for layer in range(2) for lag in range(6)
+    }
+    assert {row["tensor"] for row in tables["tensors"]} == set(fitted.network.state_dict())
+    assert {row["gate"] for row in tables["spectrum"]} == set(fitted.network.layers[0].gates)
+    assert all(row["update_ratio"] > 0 for row in tables["tensors"])
