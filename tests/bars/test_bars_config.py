@@ -34,10 +34,19 @@ def test_a_dataset_knows_the_length_of_its_canonical_bars() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"source": {"kind": "smaple"}, "interval": "1h"}, "'smaple' doesn't exist. Choose one of: csv, sample, synthetic"),
+        (
+            {"source": {"kind": "smaple"}, "interval": "1h"},
+            "'smaple' doesn't exist. Choose one of: csv, sample, synthetic",
+        ),
         ({"source": "bitcoin", "interval": "1h"}, "expected a mapping with a kind"),
-        ({"source": {"kind": "sample", "name": "gogle"}, "interval": "1h"}, r"d.source.name = 'gogle': input should be"),
-        ({"source": {**SAMPLE, "file": 1}, "interval": "1h"}, "d.source.file = 1: unknown key; allowed keys: kind, name"),
+        (
+            {"source": {"kind": "sample", "name": "gogle"}, "interval": "1h"},
+            r"d.source.name = 'gogle': input should be",
+        ),
+        (
+            {"source": {**SAMPLE, "file": 1}, "interval": "1h"},
+            "d.source.file = 1: unknown key; allowed keys: kind, name",
+        ),
         ({"source": SAMPLE, "interval": "1 hour"}, "d.interval = '1 hour'"),
         ({"source": SAMPLE, "interval": "1h", "resample": "90min"}, "must be a longer whole multiple of interval '1h'"),
         ({"source": SAMPLE, "interval": "1h", "resample": "1h"}, "must be a longer whole multiple"),

@@ -31,7 +31,10 @@ def times(*cells: Any, kind: Any = None, **settings: Any) -> list[str]:
         ),
         ("date,symbol,open,high,low,close,volume_btc,volume", ("date", "close", "volume_btc")),
         ("unix,date,symbol,open,high,low,close,Volume BTC,Volume USD", ("unix", "close", "Volume BTC")),
-        ("Unix Timestamp,Date,Symbol,Open,High,Low,Close,Volume ETH,Volume USD", ("Unix Timestamp", "Close", "Volume ETH")),
+        (
+            "Unix Timestamp,Date,Symbol,Open,High,Low,Close,Volume ETH,Volume USD",
+            ("Unix Timestamp", "Close", "Volume ETH"),
+        ),
         ("Open time,Open,High,Low,Close,Volume,Close time,Quote asset volume", ("Open time", "Close", "Volume")),
         ("Date,Open,High,Low,Close,Adj Close,Volume", ("Date", "Close", "Volume")),
         ("Date,Close/Last,Volume,Open,High,Low", ("Date", "Close/Last", "Volume")),
@@ -121,7 +124,9 @@ def test_a_time_is_read_in_any_of_the_usual_ways(cell: Any) -> None:
     assert times(cell, cell) == ["2019-10-17T09:00:00"] * 2
 
 
-@pytest.mark.parametrize("cell", [20191017, "2019-10-17", "10/17/2019", "17-Oct-2019", "Oct 17, 2019", dt.date(2019, 10, 17)])
+@pytest.mark.parametrize(
+    "cell", [20191017, "2019-10-17", "10/17/2019", "17-Oct-2019", "Oct 17, 2019", dt.date(2019, 10, 17)]
+)
 def test_a_date_is_read_in_any_of_the_usual_ways(cell: Any) -> None:
     assert times(cell) == ["2019-10-17T00:00:00"]
 
@@ -141,7 +146,9 @@ def test_day_and_month_are_told_apart_by_the_whole_column() -> None:
 
 
 def test_day_and_month_that_stay_ambiguous_are_asked_about() -> None:
-    with pytest.raises(SourceError, match=r"'1/3/2017' can be read as %m/%d/%Y or %d/%m/%Y. Set the source's timestamp_format"):
+    with pytest.raises(
+        SourceError, match=r"'1/3/2017' can be read as %m/%d/%Y or %d/%m/%Y. Set the source's timestamp_format"
+    ):
         times("1/3/2017", "1/4/2017")
     assert times("1/3/2017", text_format="%d/%m/%Y") == ["2017-03-01T00:00:00"]
 

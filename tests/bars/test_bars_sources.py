@@ -61,7 +61,9 @@ def test_every_source_delivers_the_contract_and_the_same_bars_twice(
 
     check(first.frame, RAW)
     pd.testing.assert_frame_equal(first.frame, second.frame)
-    assert json.dumps(first.provenance, sort_keys=True, allow_nan=False) == json.dumps(second.provenance, sort_keys=True)
+    assert json.dumps(first.provenance, sort_keys=True, allow_nan=False) == json.dumps(
+        second.provenance, sort_keys=True
+    )
     assert first.provenance["kind"] == kind
 
 
@@ -180,7 +182,9 @@ def test_a_file_outside_of_the_watched_folder_is_told(read: Callable[..., RawBar
     text = HEADER + "1500000000,1,2,1,2,5\n"
 
     assert not any("DVC can't see" in note for note in read(text).notes)
-    assert any("elsewhere.csv lies outside of data/incoming: DVC can't see" in n for n in read(text, "elsewhere.csv").notes)
+    assert any(
+        "elsewhere.csv lies outside of data/incoming: DVC can't see" in n for n in read(text, "elsewhere.csv").notes
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,6 +192,7 @@ def test_a_file_outside_of_the_watched_folder_is_told(read: Callable[..., RawBar
     [
         ("", "is empty"),
         (HEADER, "no row below the header"),
+        (HEADER + "1500000000", "no row has as many cells as the header"),
         ("hello\nworld\n", "no header with a time and a price"),
         ("PK\x03\x04junk", "Unzip it"),
         ("a\0b", "neither text nor Parquet"),

@@ -48,7 +48,7 @@ def draw_run(tables: Tables, name: str) -> dict[str, Figure]:
     return figures
 
 
-def draw_forecast(forecasts: pd.DataFrame, name: str, *, longest: int = 200) -> Figure:
+def draw_forecast(forecasts: pd.DataFrame, name: str, *, longest: int = 100) -> Figure:
     """Forecast, truth and persistence over the end of the test part.
 
     On all of the test part every forecast of a price looks right, since 'tomorrow = today' does: only few bars show
@@ -63,7 +63,7 @@ def draw_forecast(forecasts: pd.DataFrame, name: str, *, longest: int = 200) -> 
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(rows["time"], rows["truth"], color="black", linewidth=1.4, label="truth")
-    axes.plot(rows["time"], rows["last_close"], color="0.65", linewidth=1, label="persistence: tomorrow = today")
+    axes.plot(rows["time"], rows["last_close"], color="0.8", linewidth=4, label="persistence: tomorrow = today")
     axes.plot(rows["time"], rows["forecast"], color=diagnostics.PALETTE[1], linewidth=1.1, label="forecast")
     axes.set(title=f"{name}: forecast against truth, last {len(rows)} bars of test", ylabel="price")
     axes.tick_params(axis="x", rotation=20)

@@ -18,7 +18,6 @@ from carrossel.tracking.relog import (
     read_evaluation,
     sync_evaluation,
     sync_folder,
-    sync_project,
 )
 from carrossel.tracking.store import open_tracking
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-    from carrossel.tracking.relog import Logged
     from carrossel.tracking.store import Store
 
 Alias = Literal["champion", "challenger"]
@@ -184,24 +182,6 @@ def complete_registration(dataset: str, *, root: Path | None = None, store: Stor
     note = {name: getattr(version, name) for name in ("model", "version", "alias", "run_id")}
     write_json(store.root / ".carrossel" / "registry" / f"{dataset}.json", {"store": store.name, **note})
     return version
-
-
-def catch_up(root: Path | None = None, *, store: Store | None = None) -> tuple[list[Logged], list[Version]]:
-    """Make the server have all that lies in a project's outputs: runs, evaluations, registered models.
-
-    Args:
-        root: the project's folder.
-        store: an open one; section `tracking` says which if not given.
-
-    Raises:
-        ModelError: if an evaluation or a registered model's folder is missing or incomplete.
-        TrackingError: if the server fails.
-    """
-    root = root or project_root()
-    store = store or open_tracking()
-    logged = sync_project(root, store=store)
-    decided = sorted((root / "reports").glob("*/registered.json"))
-    return logged, [complete_registration(file.parent.name, root=root, store=store) for file in decided]
 
 
 def read_choice(dataset: str, root: Path) -> Choice:

@@ -248,7 +248,7 @@ def manifest_tags(manifest: Mapping[str, Any]) -> dict[str, str]:
         "dataset": manifest.get("dataset"),
         "competitor": manifest.get("competitor"),
         "cell": cell.get("kind"),
-        "seed": manifest.get("seed"),
+        "seed": (manifest.get("training") or {}).get("seed"),
         "data_sha256": manifest.get("data_sha256"),
     }
     return {

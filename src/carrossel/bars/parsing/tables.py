@@ -90,6 +90,8 @@ def _read_csv(path: Path, named: Mapping[str, str]) -> Table:
     text, encoding = _decode(head)
     lines = [line.rstrip("\r") for line in text.split("\n")]
     number, delimiter, names = _find_header(lines, named)
+    if not any(line.strip() for line in lines[number + 1 :]):
+        raise SourceError("no row below the header. Get the file again.")
     choice = choose(names, named)
     bad: list[str] = []
     count = 0
@@ -115,7 +117,9 @@ def _read_csv(path: Path, named: Mapping[str, str]) -> Table:
         count = 0
         table = _parse(path, reading, parsing, wanted, {})
     if table.num_rows == 0:
-        raise SourceError("no row below the header. Get the file again.")
+        raise SourceError(
+            f"no row has as many cells as the header; the first is {lines[number + 1][:100]!r}. Mend the file."
+        )
     columns = {meaning: table[name] for meaning, name in choice.named.items()}
     return Table(
         columns, choice, count, tuple(sorted(bad)), tuple(line[:200] for line in lines[:number] if line.strip())

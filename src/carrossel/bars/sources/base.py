@@ -88,14 +88,15 @@ def open_source(config: SourceConfig, root: Path) -> Source:
 
 
 def frame_of(timestamps: np.ndarray, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Put columns together in the order of the contract, without copying them.
+    """Put columns together in the order of the contract, without copying those that may be written to.
 
     Args:
         timestamps: datetime64[ns] in UTC.
         columns: float64 arrays by name.
     """
     stamps = pd.DatetimeIndex(timestamps).as_unit("ns").tz_localize("UTC")
-    values = {name: np.asarray(columns[name], np.float64) for name in COLUMNS[1:]}
+    # Writable, since arrays out of Arrow or out of another frame aren't, and pandas would fail far from here.
+    values = {name: np.require(columns[name], np.float64, "W") for name in COLUMNS[1:]}
     return pd.DataFrame({"timestamp": stamps, **values}, copy=False)
 
 
