@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def _forward(gates: Any, before: Any, _vectors: Any) -> Any:
     f, candidate, o = sigmoid(gates[0]), tanh(gates[1]), sigmoid(gates[2])
     c = candidate + f * (before[1] - candidate)
-    return (f, candidate, o), (o * tanh(c), c)
+    return (f, candidate, o), (None, c)
+
+
+def _finish(gates: Any, state: Any) -> Any:
+    return (), gates[2] * tanh(state[1])
 
 
 def _backward(gates: Any, before: Any, after: Any, gradient: Any, _vectors: Any) -> Any:
@@ -32,7 +36,7 @@ def _backward(gates: Any, before: Any, after: Any, gradient: Any, _vectors: Any)
     return (df, dcandidate, do), (None, dc * f), ()
 
 
-MATHS = GateMaths(3, _forward, _backward, memory=True, carried=True)
+MATHS = GateMaths(3, _forward, _backward, _finish, memory=True, carried=True)
 
 
 class Coupled(Cell, kind="coupled"):

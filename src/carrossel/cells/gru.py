@@ -40,9 +40,8 @@ def _forward(gates: Any, before: Any, _vectors: Any) -> Any:
 
 
 def _finish(gates: Any, state: Any) -> Any:
-    r, z, candidate = gates
-    candidate = tanh(candidate)
-    return (r, z, candidate), state[0] + z * (candidate - state[0])
+    candidate = tanh(gates[2])
+    return (candidate,), state[0] + gates[1] * (candidate - state[0])
 
 
 def _finish_backward(gates: Any, _state: Any, gradient: Any) -> Any:

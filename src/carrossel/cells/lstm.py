@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def _forward(gates: Any, before: Any, _vectors: Any) -> Any:
     i, f, candidate, o = sigmoid(gates[0]), sigmoid(gates[1]), tanh(gates[2]), sigmoid(gates[3])
     c = f * before[1] + i * candidate
-    return (i, f, candidate, o), (o * tanh(c), c)
+    return (i, f, candidate, o), (None, c)
+
+
+def _finish(gates: Any, state: Any) -> Any:
+    return (), gates[3] * tanh(state[1])
 
 
 def _backward(gates: Any, before: Any, after: Any, gradient: Any, _vectors: Any) -> Any:
@@ -33,7 +37,7 @@ def _backward(gates: Any, before: Any, after: Any, gradient: Any, _vectors: Any)
     return (di, df, dcandidate, do), (None, dc * f), ()
 
 
-MATHS = GateMaths(4, _forward, _backward, memory=True, carried=True)
+MATHS = GateMaths(4, _forward, _backward, _finish, memory=True, carried=True)
 
 
 class Lstm(Cell, kind="lstm"):

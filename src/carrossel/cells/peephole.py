@@ -22,9 +22,8 @@ def _forward(gates: Any, before: Any, _vectors: Any) -> Any:
 
 
 def _finish(gates: Any, state: Any) -> Any:
-    i, f, candidate, o = gates
-    o = sigmoid(o)
-    return (i, f, candidate, o), o * tanh(state[1])
+    o = sigmoid(gates[3])
+    return (o,), o * tanh(state[1])
 
 
 def _finish_backward(gates: Any, state: Any, gradient: Any) -> Any:

@@ -22,7 +22,11 @@ def _forward(gates: Any, before: Any, vectors: Any) -> Any:
     candidate = tanh(gates[2])
     c = f * c + i * candidate
     o = sigmoid(gates[3] + vectors[2] * c)
-    return (i, f, candidate, o), (o * tanh(c), c)
+    return (i, f, candidate, o), (None, c)
+
+
+def _finish(gates: Any, state: Any) -> Any:
+    return (), gates[3] * tanh(state[1])
 
 
 def _backward(gates: Any, before: Any, after: Any, gradient: Any, vectors: Any) -> Any:
@@ -37,7 +41,7 @@ def _backward(gates: Any, before: Any, after: Any, gradient: Any, vectors: Any) 
     return (di, df, dcandidate, do), (None, dc), (di * before[1], df * before[1], do * after[1])
 
 
-MATHS = GateMaths(4, _forward, _backward, memory=True, carried=True, vectors=3)
+MATHS = GateMaths(4, _forward, _backward, _finish, memory=True, carried=True, vectors=3)
 
 
 class PeepholeDiagonal(Cell, kind="peephole_diagonal"):

@@ -142,7 +142,7 @@ class ForecastModule(pl.LightningModule):
         for batch in bare:
             loss = self.loss(batch)
             optimizer.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+            loss.backward()
             self._clip()
             optimizer.optimizer.step()
             losses.append(loss.detach())

@@ -31,7 +31,9 @@ class Training(Section):
         64, ge=1, description="Windows of the fixed batch that gradients by lag are measured on."
     )
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="Where to train.")
-    threads: int = Field(0, ge=0, description="CPU threads of one training; 0 takes every core.")
+    threads: int = Field(
+        1, ge=0, description="CPU threads of one training; 0 takes every core, which pays from about 128 units on."
+    )
 
 
 @dataclass(frozen=True)

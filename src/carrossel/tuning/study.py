@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from typing import TYPE_CHECKING
 
 import optuna
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from carrossel.recorder import OpenRun, Recorder
     from carrossel.training.config import Recipe
     from carrossel.tuning.config import Tuning
+
+# Heartbeats have been marked experimental since Optuna 2.9; the version is pinned, so nobody needs to be told at every run.
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning, message=".*(eartbeat|stale).*")
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _HEARTBEAT_S = 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from carrossel.cells.unrolling.torch_layer import run_torch_layer
+from carrossel.cells.unrolling.runners import choose_runner
 from carrossel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from carrossel.cells.base import Cell, State
 
-Backend = Literal["auto", "loop", "torch"]
+Backend = Literal["auto", "loop", "torch", "numba"]
+"""What runs a cell: see `unroll`."""
 
 
 def unroll(
@@ -32,20 +33,24 @@ def unroll(
         cell: any kind.
         x: time first; at least one step.
         state: state before the first step; None for zeros.
-        backend: `loop` runs the cell's own equations, `torch` the equivalent layer of torch.nn, `auto` the latter
-            where there is one. Both have first and second derivatives on the CPU; cuDNN has no second ones.
+        backend: `loop` runs the cell's own equations, one by one. `torch` runs the equivalent layer of torch.nn, or,
+            where there is none, the cell's gate maths with backpropagation through time written out. `numba` runs the
+            kernels of `carrossel.cells.kernels`, for float32 on the CPU, and what `torch` would run for anything else.
+            `auto` is `numba` where that is possible. A cell without gate maths of its own falls back to the loop. All have
+            first and second derivatives; cuDNN has no second ones.
 
     Raises:
-        ConfigError: if `backend` is `torch` and the cell has no such form.
-        ValueError: if x isn't [time, batch, input_size] with at least one step.
+        ConfigError: if `backend` is `torch` or `numba` and the cell has no such form.
+        ValueError: if x isn't [time, batch, input_size] with at least one step, or the state doesn't fit.
     """
     _check(cell, x)
     state = cell.initial_state(x.shape[1]) if state is None else state
-    form = None if backend == "loop" else cell.fused()
-    if form is not None:
-        return run_torch_layer(cell, form, x, state)
-    if backend == "torch":
-        raise ConfigError(f"backend='torch': torch.nn has no layer that is a {cell.kind} cell; use 'auto' or 'loop'.")
+    if backend != "loop":
+        run = choose_runner(cell, x, state, backend)
+        if run is not None:
+            return run(x, state)
+    if backend in ("torch", "numba"):
+        raise ConfigError(f"backend={backend!r}: a {cell.kind} cell has no such form; use 'auto' or 'loop'.")
     states = unroll_states(cell, x, state)
     return torch.stack([each.h for each in states]), states[-1]
 

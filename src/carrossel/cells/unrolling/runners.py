@@ -1,0 +1,55 @@
+"""Which fast path runs a cell on given tensors. Knows no cell."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from carrossel.cells.kernels.bptt import TorchRunner
+from carrossel.cells.kernels.operation import run
+from carrossel.cells.unrolling.torch_layer import run_torch_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from carrossel.cells.base import Cell, State
+    from carrossel.cells.kernels.operation import Runner
+
+_TORCH = TorchRunner()
+
+
+def choose_runner(
+    cell: Cell, x: Tensor, state: State, backend: str
+) -> Callable[[Tensor, State], tuple[Tensor, State]] | None:
+    """What runs the cell other than its loop, or None; `backend` as in `carrossel.cells.unrolling.unroll`."""
+    tracing = torch.compiler.is_compiling()  # a graph is being recorded: kernels and hand-written passes can't be in it
+    form = None if tracing or x.shape[1] == 0 else cell.fast()
+    if form is not None and backend != "torch" and _fits_kernel(cell, x, state):
+        kernel = _kernel()
+        if kernel is not None:
+            return partial(run, kernel, form)
+    fused = cell.fused()
+    if fused is not None:
+        return partial(run_torch_layer, cell, fused)
+    return None if form is None else partial(run, _TORCH, form)
+
+
+def _fits_kernel(cell: Cell, x: Tensor, state: State) -> bool:
+    tensors = (x, *(part for part in state if part is not None), *cell.parameters())
+    return all(each.dtype == torch.float32 and each.device.type == "cpu" for each in tensors)
+
+
+@cache
+def _kernel() -> Runner | None:
+    """The kernels' runner; importing numba takes .4 s, so it waits until a cell needs it."""
+    if importlib.util.find_spec("numba") is None or os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        return None
+    from carrossel.cells.kernels.running import KernelRunner  # imports numba
+
+    return KernelRunner()

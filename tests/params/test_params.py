@@ -1,0 +1,74 @@
+"""params.yaml as a whole: valid as shipped, wrong keys named, a schema that editors can use."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from carrossel import __version__, cells
+from carrossel.cli import app
+from carrossel.config import load_params
+from carrossel.errors import CarrosselError
+from carrossel.params import check, schema
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def params():
+    return copy.deepcopy(load_params(ROOT / "params.yaml"))
+
+
+def test_the_shipped_file_is_valid(params):
+    check(params)
+
+
+def test_every_cell_competes_by_default(params):
+    assert sorted(params["cells"]) == list(cells.registry.kinds())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p.update(trainning={}), "trainning"),
+        (lambda p: p["cells"].update(lstn={"hidden_size": 3}), "lstn"),
+        (lambda p: p["cells"]["gru"].update(units=3), r"cells\.gru\.units = 3"),
+        (lambda p: p["datasets"]["bitcoin"].update(interval="1 fortnight"), "interval"),
+        (lambda p: p["datasets"]["bitcoin"]["source"].update(kind="exchange"), "exchange"),
+        (lambda p: p["target"].update(kind="prize"), "prize"),
+        (lambda p: p["tuning"].update(cell="lstn"), "lstn"),
+        (lambda p: p["tuning"]["space"].update({"cell.width": {"kind": "int", "low": 1, "high": 2}}), "width"),
+        (lambda p: p["training"].update(epochs=0), r"training\.epochs = 0"),
+    ],
+)
+def test_a_mistake_anywhere_is_named(params, change, message):
+    change(params)
+    with pytest.raises(CarrosselError, match=message) as caught:
+        check(params)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_committed_schema_is_the_generated_one():
+    committed = json.loads((ROOT / "docs" / "params.schema.json").read_text(encoding="utf-8"))
+    assert committed == json.loads(json.dumps(schema())), "run: carrossel schema"
+
+
+def test_the_schema_forbids_unknown_keys_and_describes_each_knob():
+    whole = schema()
+    assert whole["additionalProperties"] is False
+    training = whole["$defs"]["Training"]
+    assert training["additionalProperties"] is False
+    assert all("description" in knob for knob in training["properties"].values())
+
+
+def test_the_command_line_checks_and_answers(project):
+    run = CliRunner().invoke
+    assert run(app, ["--version"]).output.strip() == __version__
+    assert "valid" in run(app, ["check"]).output
+    (project / "params.yaml").write_text("training: {}\n")
+    refused = run(app, ["check"])
+    assert refused.exit_code == 1
+    assert refused.output.startswith("carrossel: ")
+    assert run(app, ["verdict"]).exit_code == 1

@@ -1,0 +1,50 @@
+"""An edit to one cell makes that cell's stages stale and no other: seen in the graph that DVC builds from dvc.yaml."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.repo import Repo
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def stages():
+    with Repo(ROOT) as repo:
+        return {stage.addressing: stage for stage in repo.index.stages}
+
+
+def expected(kind):
+    names = {f"train@{dataset}-{kind}" for dataset in PARAMS["datasets"]}
+    if kind == PARAMS["tuning"]["cell"]:
+        names |= {f"tune@{dataset}" for dataset in PARAMS["datasets"]}
+    return names
+
+
+@pytest.mark.parametrize("kind", PARAMS["cells"])
+def test_editing_a_cells_file_concerns_that_cells_stages_alone(stages, kind):
+    file = f"src/carrossel/cells/{kind}.py"
+    assert {name for name, stage in stages.items() if any(dep.def_path == file for dep in stage.deps)} == expected(kind)
+
+
+@pytest.mark.parametrize("kind", PARAMS["cells"])
+def test_editing_a_cells_params_concerns_that_cells_stages_alone(stages, kind):
+    def reads(stage):
+        keys = {key for dep in stage.deps for key in getattr(dep, "params", ())}
+        return any(f"cells.{kind}" == key or f"cells.{kind}".startswith(f"{key}.") for key in keys)
+
+    assert {name for name, stage in stages.items() if reads(stage)} == expected(kind)
+
+
+def test_editing_one_datasets_section_leaves_the_others_alone(stages):
+    for name, stage in stages.items():
+        keys = {key for dep in stage.deps for key in getattr(dep, "params", ())}
+        for dataset in PARAMS["datasets"]:
+            if f"datasets.{dataset}" in keys:
+                assert name.endswith(f"@{dataset}")
+
+
+def test_outputs_survive_a_failing_stage(stages):
+    assert [out.def_path for stage in stages.values() for out in stage.outs if not out.persist] == []
