@@ -41,8 +41,12 @@ ui: $(READY)  ## MLflow's pages on 127.0.0.1:5000
 bench: $(READY)  ## every benchmark in its quick form
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file --quick || exit 1; done
 
-lock: $(READY)  ## write requirements.lock anew from what .venv holds
-	@$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/(\+cpu|\+cu[0-9]+)$$//' | grep -v '^carrossel' > requirements.lock
+lock:  ## resolve pyproject.toml anew into requirements.lock
+	@rm -rf .carrossel/lock && $(PYTHON) -m venv .carrossel/lock
+	@.carrossel/lock/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@.carrossel/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	@{ echo '# Exact pins of everything `make` installs; written by `make lock`.'; .carrossel/lock/bin/python -m pip freeze | sed -E 's/\+(cpu|cu[0-9]+)$$//' | grep -v '^carrossel'; } > requirements.lock
+	@rm -rf .carrossel/lock build
 
 clean:  ## remove the environment, caches and outputs (keeps mlflow.db and mlruns)
 	rm -rf $(VENV) .carrossel data/raw data/bars models reports metrics.json

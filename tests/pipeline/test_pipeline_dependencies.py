@@ -13,18 +13,31 @@ import grimp
 import pytest
 import yaml
 
+from carrossel.kinds import Registry
+
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
 STAGES = ["download", "prepare", "explore", "train", "tune", "evaluate", "compare", "register"]
 
+# Rooms that go in as whole folders, to keep DVC's files small (each entry costs a no-op `dvc repro` 2 ms): an edit to one of
+# these modules reruns stages that don't import it, which is slow but never wrong.
+ALSO_THERE = {
+    "src/carrossel/cells/kernels/stepping.py",
+    "src/carrossel/cells/kernels/warming.py",
+    "src/carrossel/tracking/registry.py",
+    "src/carrossel/tracking/reports.py",
+    "src/carrossel/tracking/served_model.py",
+    "src/carrossel/tracking/ui.py",
+    "src/carrossel/windows/table.py",
+}
 SAMPLES = "src/carrossel/bars/samples"  # read as data: the embedded prices
 
-# Kinds are imported by name at run time: what params.yaml chooses is a dependency by template.
+# Kinds are imported by name at run time: which one is a dependency by template, and what kinds import is one outright.
 CHOSEN = {
-    "download": ["src/carrossel/bars/sources/${item.source.kind}.py"],
-    "prepare": ["src/carrossel/bars/sources/${item.source.kind}.py"],
-    "train": ["src/carrossel/cells/${item.cell}.py", "src/carrossel/targets/${target.kind}.py"],
-    "tune": ["src/carrossel/cells/${tuning.cell}.py", "src/carrossel/targets/${target.kind}.py"],
+    "download": {"carrossel.bars.sources": "${item.source.kind}"},
+    "prepare": {"carrossel.bars.sources": "${item.source.kind}"},
+    "train": {"carrossel.cells": "${item.cell}", "carrossel.targets": "${target.kind}"},
+    "tune": {"carrossel.cells": "${tuning.cell}", "carrossel.targets": "${target.kind}"},
 }
 
 
@@ -38,18 +51,18 @@ def file_of(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def imported_modules(script: Path) -> set[str]:
-    """Modules of the project that a script imports, directly or through others, the packages on the way included."""
+def imported_modules(stage: str) -> set[str]:
+    """Modules of the project that a stage imports, directly or through others, the packages on the way included."""
     graph = import_graph()
     names: set[str] = set()
-    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse((ROOT / "pipeline" / f"{stage}.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    direct = names & graph.modules
+    kinds = {f"{room}.{kind}" for room in CHOSEN.get(stage, {}) for kind in Registry(room, "kind").kinds()}
     found: set[str] = set()
-    todo = list(direct)
+    todo = list((names & graph.modules) | kinds)
     while todo:
         module = todo.pop()
         if module in found:
@@ -58,14 +71,20 @@ def imported_modules(script: Path) -> set[str]:
         todo += graph.find_modules_directly_imported_by(module)
         if "." in module:
             todo.append(module.rsplit(".", 1)[0])
-    return found
+    return found - kinds
+
+
+def holds_code(file: Path) -> bool:
+    """Whether a file has more than a docstring: an `__init__.py` without code can't make a result stale."""
+    return any(not isinstance(node, ast.Expr) for node in ast.parse(file.read_text(encoding="utf-8")).body)
 
 
 def closure(stage: str) -> set[str]:
-    """Files, as dvc.yaml writes them; empty `__init__.py` files hold nothing that could go stale."""
-    files = [file_of(module) for module in imported_modules(ROOT / "pipeline" / f"{stage}.py")]
-    listed = {file.relative_to(ROOT).as_posix() for file in files if file.stat().st_size}
-    return listed | {f"pipeline/{stage}.py"} | set(CHOSEN.get(stage, []))
+    """Files, as dvc.yaml writes them."""
+    files = [file_of(module) for module in imported_modules(stage)]
+    imported = {file.relative_to(ROOT).as_posix() for file in files if holds_code(file)}
+    chosen = {f"src/{room.replace('.', '/')}/{kind}.py" for room, kind in CHOSEN.get(stage, {}).items()}
+    return imported | chosen | {f"pipeline/{stage}.py"}
 
 
 def declared(stage: str) -> list[str]:
@@ -80,7 +99,8 @@ def test_deps_are_the_import_closure(stage):
         if dep == SAMPLES:
             continue
         if (ROOT / dep).is_dir() and dep.startswith("src/"):
-            listed |= {file.relative_to(ROOT).as_posix() for file in (ROOT / dep).rglob("*.py") if file.stat().st_size}
+            files = {file.relative_to(ROOT).as_posix() for file in (ROOT / dep).rglob("*.py") if holds_code(file)}
+            listed |= files - (ALSO_THERE - closure(stage))
         elif dep.endswith(".py"):
             listed.add(dep)
     assert listed == closure(stage)
@@ -100,11 +120,7 @@ def test_stages_that_compute_no_network_do_not_import_torch(stage):
     graph = grimp.build_graph(
         "carrossel", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
     )
-    outside = {
-        name
-        for module in imported_modules(ROOT / "pipeline" / f"{stage}.py")
-        for name in graph.find_modules_directly_imported_by(module)
-    }
+    outside = {name for module in imported_modules(stage) for name in graph.find_modules_directly_imported_by(module)}
     assert outside.isdisjoint({"torch", "pytorch_lightning", "mlflow", "optuna"})
 
 

@@ -11,6 +11,7 @@ import pytest
 from carrossel.errors import ModelError, TrackingError
 from carrossel.tracking.registry import choose, complete_registration, delete_version
 from carrossel.tracking.relog import model_key
+from carrossel.tracking.reports import sync_reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,3 +189,17 @@ def test_the_stage_without_evaluation_says_what_to_run(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "Run: dvc repro evaluate@bitcoin" in said
+
+
+def test_plots_and_report_are_a_run_of_their_own_logged_once(tmp_path: Path, store: Store) -> None:
+    root = tmp_path
+    explore = root / "reports" / "explore" / "bitcoin"
+    explore.mkdir(parents=True)
+    (explore / "price.png").write_bytes(b"png")
+    (root / "reports" / "report.html").write_text("<p>")
+    first = sync_reports(store, root, "bitcoin")
+    assert sync_reports(store, root, "bitcoin") == first
+    names = [entry.path for entry in store.client.list_artifacts(str(first))]
+    assert {"explore", "report.html"} <= set(names)
+    (root / "reports" / "report.html").write_text("<p>new")
+    assert sync_reports(store, root, "bitcoin") != first

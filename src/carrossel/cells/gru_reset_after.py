@@ -109,7 +109,7 @@ class GruResetAfter(Cell, kind="gru_reset_after"):
         """With four blocks: of the candidate, what comes from x and what comes from h stay apart."""
         n = self.hidden_size
         weight_x = torch.cat([self.weight_x, self.weight_x.new_zeros(n, self.input_size)])
-        weight_h = self.weight_h.split_with_sizes([2 * n, n])
-        weight_h = torch.cat([weight_h[0], torch.zeros_like(weight_h[1]), weight_h[1]])
+        weight_rz, weight_candidate = self.weight_h.split_with_sizes([2 * n, n])
+        weight_h = torch.cat([weight_rz, torch.zeros_like(weight_candidate), weight_candidate])
         bias = None if self.bias is None or self.bias_h is None else torch.cat([self.bias, self.bias_h])
         return FastForm(MATHS, weight_x, weight_h, bias)

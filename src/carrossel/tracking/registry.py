@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from carrossel.config import project_root
@@ -13,12 +14,14 @@ from carrossel.files import write_json
 from carrossel.tracking.mlflow_recorder import KEY_TAG
 from carrossel.tracking.models import find_model, log_model, read_manifest
 from carrossel.tracking.relog import (
+    find_model_folders,
     manifest_tags,
     model_key,
     read_evaluation,
     sync_evaluation,
     sync_folder,
 )
+from carrossel.tracking.reports import sync_reports
 from carrossel.tracking.store import open_tracking
 
 if TYPE_CHECKING:
@@ -157,7 +160,9 @@ def delete_version(store: Store, model: str, version: str) -> None:
 
 
 def complete_registration(dataset: str, *, root: Path | None = None, store: Store | None = None) -> Version:
-    """Do on the server what reports/registered/D.json says: the run, its evaluation, the version, the alias.
+    """Do on the server what reports/registered/D.json says: the version and the alias; and what they rest on first.
+
+    That is a run of every competitor, the evaluation on each, and the plots and the report.
 
     It can be done again at any time, such as when a server that was away is back. Version and run go to
     `.carrossel/registry/D.json`: they differ from server to server and have no place in DVC's outputs.
@@ -176,9 +181,11 @@ def complete_registration(dataset: str, *, root: Path | None = None, store: Stor
     folder = root / "models" / dataset / choice.competitor
     store = store or open_tracking()
     with store.lock("tracking-sync"):
-        logged = sync_folder(store, folder)
-        sync_evaluation(store, read_evaluation(evaluation_file(dataset, root)), [logged])
-        version = register(store, choice, logged.key, logged.run_id, folder)
+        runs = {run.competitor: run for run in map(partial(sync_folder, store), _folders(dataset, root))}
+        sync_evaluation(store, read_evaluation(evaluation_file(dataset, root)), runs.values())
+        sync_reports(store, root, dataset)
+        chosen = runs[choice.competitor]
+        version = register(store, choice, chosen.key, chosen.run_id, folder)
     note = {name: getattr(version, name) for name in ("model", "version", "alias", "run_id")}
     write_json(store.root / ".carrossel" / "registry" / f"{dataset}.json", {"store": store.name, **note})
     return version
@@ -190,8 +197,12 @@ def read_choice(dataset: str, root: Path) -> Choice:
     Raises:
         ModelError: see `choose` and `read_evaluation`.
     """
-    folders = (root / "models" / dataset).glob("[!.]*/manifest.json")
-    return choose(read_evaluation(evaluation_file(dataset, root)), {manifest.parent.name for manifest in folders})
+    there = {folder.name for folder in _folders(dataset, root)}
+    return choose(read_evaluation(evaluation_file(dataset, root)), there)
+
+
+def _folders(dataset: str, root: Path) -> list[Path]:
+    return [folder for folder in find_model_folders(root / "models") if folder.parent.name == dataset]
 
 
 def describe(choice: Choice, root: Path) -> dict[str, Any]:

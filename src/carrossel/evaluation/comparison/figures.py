@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from carrossel.diagnostics.figures import DASHES, PALETTE, gradient_by_lag
 from carrossel.evaluation.comparison.summary import select_gradient
@@ -63,6 +63,7 @@ def _draw_skill_panel(axes: Axes, contest: Contest, names: Sequence[str]) -> Non
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(_label_skill))
     axes.set_title(contest.dataset)
     axes.set_xlabel("← worse     skill: 1 − MSE / MSE of 'tomorrow = today'     better →", fontsize=9)

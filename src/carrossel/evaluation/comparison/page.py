@@ -55,7 +55,7 @@ def _describe(contest: Contest) -> dict[str, Any]:
         "forecast_figure": _embed(draw_forecast(contest)),
         "gradient_figures": {when: _embed(figure) for when, figure in draw_gradients(contest).items()},
         "learning_figure": _embed(draw_learning(contest)),
-        "quality": flatten(contest.quality),
+        "quality": summarise_quality(contest.quality),
         "spans": [
             (part, span["first"][:10], span["last"][:10], span["windows"]) for part, span in _in_time(evaluation)
         ],
@@ -101,26 +101,24 @@ def tabulate_scores(contest: Contest) -> list[dict[str, Any]]:
     ]
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested plain data as (key, text) pairs, without what is null.
+def summarise_quality(quality: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a reader of the report must know about the bars; the quality page has the rest.
 
-    Of a list of findings each that found something, with its count and what was done; of any other list its length,
-    since its items are on the quality page.
+    Args:
+        quality: the quality report, or nothing.
     """
-    pairs: list[tuple[str, str]] = []
-    for key, value in values.items():
-        name = f"{prefix}{key}".replace("_", " ")
-        if value is None:
-            continue
-        if isinstance(value, dict):
-            pairs += flatten(value, f"{prefix}{key}: ")
-        elif isinstance(value, list) and all(isinstance(item, dict) and "count" in item for item in value):
-            pairs += [_tell_finding(item) for item in value if item["count"]]
-        elif isinstance(value, list):
-            pairs.append((name, f"{len(value)} listed"))
-        else:
-            pairs.append((name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)))
-    return pairs
+    if not quality:
+        return []
+    bars, gaps, source = quality["bars"], quality["gaps"], quality["source"]
+    pairs = [
+        (
+            "bars",
+            f"{bars['rows']:,} from {bars['first']} to {bars['last']} UTC, every {bars['interval']} ({quality['calendar']})",
+        ),
+        ("gaps", f"{gaps['count']:,}: {bars['missing']:,} bars missing, {bars['filled']:,} filled with the last close"),
+        *[_tell_finding(item) for item in quality["findings"] if item["count"]],
+    ]
+    return pairs + [(key, str(source[key])) for key in ("origin", "licence", "path", "sha256") if source.get(key)]
 
 
 def _tell_finding(finding: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,0 +1,22 @@
+"""The nonlinear functions that gate maths are written with.
+
+Here they act on tensors; `carrossel.cells.kernels.vector` teaches numba to read the same names on vectors of units. So
+one text of a cell's gate maths runs in the kernel and in torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def sigmoid(a: Tensor) -> Tensor:
+    """The logistic function, 1 / (1 + e^−a)."""
+    return a.sigmoid()
+
+
+def tanh(a: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return a.tanh()

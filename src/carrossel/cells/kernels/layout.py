@@ -1,0 +1,245 @@
+"""How the engine's buffers are laid out, and the record by which Python tells compiled code.
+
+Per block of sequences, time-major: rows of states [h | x | 1], of gates (each gate padded to whole vectors), and of m.
+All counts are of float32 numbers, all addresses of bytes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from carrossel.cells.kernels.machine import LANES, MACHINE
+from carrossel.cells.kernels.products import PANEL
+
+if TYPE_CHECKING:
+    from carrossel.cells.kernels.form import GateMaths
+
+LARGEST_BLOCK = 48
+"""Sequences in a block: states and gates of one step stay in the first levels of cache."""
+
+CHUNK_ROWS = 128
+"""Rows summed in registers before they join a weight's gradient: fewer trips to memory, and sums on two levels."""
+
+FIELDS = (
+    # sizes
+    *("time", "batch", "features", "hidden"),
+    *("padded", "state_width", "gate_width", "memory_width", "gradient_width"),
+    *("rows", "chunk", "kept", "gates_kept"),
+    # the cell, as in GateMaths
+    *("memory", "carried", "direct", "looked", "late", "late_input", "late_first", "late_depth", "vectors"),
+    # compiled functions
+    *("multiply", "copy", "add", "pack", "forward", "finish", "backward", "finish_backward"),
+    # buffers, and floats from one block of sequences to the next
+    *("states", "gates", "memories", "states_block", "gates_block", "memories_block"),
+    # packed weights, floats from panel to panel, and sizes
+    *("weight", "weight_looked", "weight_late", "weight_vectors"),
+    *("weight_panel", "weight_looked_panel", "weight_late_panel"),
+    *("weight_size", "weight_looked_size", "weight_late_size"),
+    # tensors
+    *("x", "y", "h_first", "m_first", "m_last"),
+    *("dy", "dm_last", "dx", "dh_first", "dm_first", "needs_x"),
+    # of one thread in the backward pass
+    *("scratch", "scratch_thread", "sums", "sums_thread", "threads"),
+)
+WEIGHTS = ("weight", "weight_looked", "weight_late")
+PLAN = np.dtype([(name, np.int64) for name in FIELDS])
+_INDEX = {name: index for index, name in enumerate(FIELDS)}
+
+
+class Plan:
+    """What compiled code is told about one pass: a record of integers, read there by name.
+
+    Args:
+        values: of all fields.
+    """
+
+    def __init__(self, values: array[int]) -> None:
+        self._values = values
+
+    def copy(self) -> Plan:
+        """A plan that can be changed."""
+        return Plan(self._values[:])
+
+    def set(self, **fields: int) -> None:
+        """Set some fields."""
+        for name, value in fields.items():
+            self._values[_INDEX[name]] = value
+
+    @property
+    def address(self) -> int:
+        """Where the record lies, as long as this object lives."""
+        return self._values.buffer_info()[0]
+
+
+def pad(count: int) -> int:
+    """Up to whole vectors."""
+    return -(-count // LANES) * LANES
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes that follow from a cell's form, a shape and a number of threads."""
+
+    maths: GateMaths
+    time: int
+    batch: int
+    features: int
+    hidden: int
+    threads: int
+    kept: bool
+    backward: bool = False
+    needs_x: bool = False
+
+    @cached_property
+    def rows(self) -> int:
+        """Sequences in a block: equal shares of each thread's part, in whole tiles where no thread has to wait."""
+        share = -(-self.batch // self.threads)
+        rows = -(-share // -(-share // LARGEST_BLOCK))
+        step = MACHINE.rows if self.threads == 1 else 2
+        return min(self.batch, -(-rows // step) * step)
+
+    @cached_property
+    def blocks(self) -> int:
+        return -(-self.batch // self.rows)
+
+    @cached_property
+    def used_threads(self) -> int:
+        return min(self.threads, self.blocks)
+
+    @cached_property
+    def padded(self) -> int:
+        return pad(self.hidden)
+
+    @cached_property
+    def state_width(self) -> int:
+        return max(pad(self.hidden + self.features + 1), self.padded)
+
+    @cached_property
+    def gate_width(self) -> int:
+        return self.maths.gates * self.padded
+
+    @cached_property
+    def memory_width(self) -> int:
+        if not self.maths.memory:
+            return 0
+        return self.state_width if self.maths.late_input else self.padded
+
+    @cached_property
+    def gradient_width(self) -> int:
+        return self.padded + (pad(self.features) if self.needs_x else 0)
+
+    @cached_property
+    def chunk(self) -> int:
+        return max(1, min(self.time, CHUNK_ROWS // self.rows))
+
+    @cached_property
+    def states_block(self) -> int:
+        return (self.time * self.kept + 1) * self.rows * self.state_width
+
+    @cached_property
+    def gates_block(self) -> int:
+        steps = self.time if self.kept and self.maths.keeps_gates else 1
+        return steps * self.rows * self.gate_width
+
+    @cached_property
+    def memories_block(self) -> int:
+        return (self.time * self.kept + 1) * self.rows * self.memory_width
+
+    @cached_property
+    def activations(self) -> int:
+        """Numbers that the forward pass keeps for the backward pass, or uses while it runs."""
+        return self.blocks * (self.states_block + self.gates_block + self.memories_block) + LANES
+
+    @cached_property
+    def late_depth(self) -> int:
+        return self.hidden + self.features + 1 if self.maths.late_input else self.hidden
+
+    @cached_property
+    def weight_sums(self) -> tuple[int, int, int]:
+        """Numbers in one thread's sums for the gradients of W, of what sees m besides, and of the vectors."""
+        sees = 0 if self.maths.late_input else self.maths.looked + self.maths.late
+        return (
+            self.gate_width * self.state_width,
+            sees * self.padded * self.padded,
+            self.maths.vectors * self.padded,
+        )
+
+    @cached_property
+    def scratch(self) -> int:
+        """Numbers one thread needs in the backward pass besides its sums."""
+        rows = self.chunk * self.rows * self.gate_width + 2 * self.rows * self.gradient_width
+        return rows + self.maths.vectors * self.padded
+
+    @cached_property
+    def weights(self) -> tuple[tuple[int, int], ...]:
+        """Depth and columns of the packed matrices: W, what the first gates see of m, and the late gates' product.
+
+        They are transposed for the backward pass; depths are padded there, as gradients of gates are.
+        """
+        maths, padded = self.maths, self.padded
+        if self.backward:
+            late_columns = self.gradient_width if maths.late_input else padded
+            return (
+                (maths.direct * padded, self.gradient_width),
+                (maths.looked * padded, padded),
+                (maths.late * padded, late_columns),
+            )
+        return (
+            (self.hidden + self.features + 1, maths.direct * padded),
+            (self.hidden, maths.looked * padded),
+            (self.late_depth, maths.late * padded),
+        )
+
+    @cached_property
+    def packed(self) -> int:
+        """Numbers in all packed weights."""
+        return sum(packed_size(*shape) for shape in self.weights) + self.maths.vectors * self.padded
+
+    def plan(self) -> Plan:
+        """A record with all that is known without buffers."""
+        maths = self.maths
+        plan = Plan(array("q", [0] * len(FIELDS)))
+        plan.set(
+            time=self.time,
+            batch=self.batch,
+            features=self.features,
+            hidden=self.hidden,
+            padded=self.padded,
+            state_width=self.state_width,
+            gate_width=self.gate_width,
+            memory_width=self.memory_width,
+            gradient_width=self.gradient_width,
+            rows=self.rows,
+            chunk=self.chunk,
+            kept=self.kept,
+            gates_kept=self.kept and maths.keeps_gates,
+            memory=maths.memory,
+            carried=maths.carried,
+            direct=maths.direct,
+            looked=maths.looked,
+            late=maths.late,
+            late_input=maths.late_input,
+            late_first=maths.gates - maths.late,
+            late_depth=self.late_depth,
+            vectors=maths.vectors,
+            states_block=self.states_block,
+            gates_block=self.gates_block,
+            memories_block=self.memories_block,
+            needs_x=self.needs_x,
+            threads=self.used_threads,
+            scratch_thread=self.scratch,
+            sums_thread=sum(self.weight_sums),
+        )
+        for name, (depth, columns) in zip(WEIGHTS, self.weights, strict=True):
+            plan.set(**{f"{name}_panel": depth * PANEL, f"{name}_size": packed_size(depth, columns)})
+        return plan
+
+
+def packed_size(depth: int, columns: int) -> int:
+    """Numbers in a packed matrix: whole panels."""
+    return -(-columns // PANEL) * PANEL * depth

@@ -1,0 +1,114 @@
+"""The inner loop of every product: a tile of C kept in registers while it runs along the summed dimension."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from carrossel.cells.kernels.extending import intrinsic
+from carrossel.cells.kernels.machine import LANES
+from carrossel.cells.kernels.vector import ALIGNMENT, FLOAT, LLVM_VECTOR, splat
+
+INDEX = ir.IntType(64)
+
+
+def build_tile(rows: int, vectors: int, panels: int = 1) -> Any:
+    """An intrinsic that computes C = A B, or C += A B, for one tile of `rows` × `panels`·`vectors`·LANES.
+
+    Its arguments, all integers:
+        depth: terms of each sum, at least 1.
+        a, a_row, a_step: address of A; distance in floats between rows, and between terms.
+        b, b_step, b_panel: address of B; distance in floats between terms, and between panels, in each of which
+            `vectors` vectors lie side by side.
+        c, c_row: address of C; distance in floats between rows.
+        accumulate: 0 for C = A B, else C += A B.
+    """
+
+    @intrinsic
+    def tile(
+        _typing: Any,
+        _depth: Any,
+        _a: Any,
+        _a_row: Any,
+        _a_step: Any,
+        _b: Any,
+        _b_step: Any,
+        _b_panel: Any,
+        _c: Any,
+        _c_row: Any,
+        _accumulate: Any,
+    ) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            _emit(builder, rows, vectors, panels, *arguments)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 10), generate
+
+    return tile
+
+
+def _emit(
+    builder: Any,
+    rows: int,
+    vectors: int,
+    panels: int,
+    depth: Any,
+    a: Any,
+    a_row: Any,
+    a_step: Any,
+    b: Any,
+    b_step: Any,
+    b_panel: Any,
+    c: Any,
+    c_row: Any,
+    accumulate: Any,
+) -> None:
+    cells = list(product(range(rows), range(panels * vectors)))
+    a, b, c = (builder.inttoptr(address, FLOAT.as_pointer()) for address in (a, b, c))
+    a_rows = [builder.gep(a, [builder.mul(a_row, INDEX(m))]) for m in range(rows)]
+    c_rows = [builder.gep(c, [builder.mul(c_row, INDEX(m))]) for m in range(rows)]
+    c_cells = [_vector_at(builder, c_rows[m], v) for m, v in cells]
+    zero = ir.Constant(LLVM_VECTOR, [0.0] * LANES)
+
+    start, read, loop, end = (builder.append_basic_block(f"tile_{name}") for name in ("start", "read", "loop", "end"))
+    builder.branch(start)
+    builder.position_at_end(start)
+    builder.cbranch(builder.icmp_signed("!=", accumulate, INDEX(0)), read, loop)
+    builder.position_at_end(read)
+    present = [builder.load(cell, align=ALIGNMENT) for cell in c_cells]
+    builder.branch(loop)
+
+    builder.position_at_end(loop)
+    term = builder.phi(INDEX)
+    sums = [builder.phi(LLVM_VECTOR) for _ in cells]
+    b_term = builder.gep(b, [builder.mul(term, b_step)])
+    a_offset = builder.mul(term, a_step)
+    b_panels = [builder.gep(b_term, [builder.mul(b_panel, INDEX(p))]) for p in range(panels)]
+    columns = [
+        builder.load(_vector_at(builder, b_panels[v // vectors], v % vectors), align=ALIGNMENT)
+        for v in range(panels * vectors)
+    ]
+    numbers = [splat(builder, builder.load(builder.gep(a_rows[m], [a_offset]))) for m in range(rows)]
+    # "muladd" becomes one instruction where the machine has it, and a product and a sum where it hasn't
+    name = f"llvm.fmuladd.v{LANES}f32"
+    muladd = builder.module.declare_intrinsic(name, (), ir.FunctionType(LLVM_VECTOR, [LLVM_VECTOR] * 3))
+    added = [builder.call(muladd, [numbers[m], columns[v], sums[i]]) for i, (m, v) in enumerate(cells)]
+    following = builder.add(term, INDEX(1))
+    builder.cbranch(builder.icmp_signed("<", following, depth), loop, end)
+
+    for block, index in ((start, INDEX(0)), (read, INDEX(0)), (loop, following)):
+        term.add_incoming(index, block)
+    for i, each in enumerate(sums):
+        each.add_incoming(zero, start)
+        each.add_incoming(present[i], read)
+        each.add_incoming(added[i], loop)
+    builder.position_at_end(end)
+    for i, cell in enumerate(c_cells):
+        builder.store(added[i], cell, align=ALIGNMENT)
+
+
+def _vector_at(builder: Any, row: Any, index: int) -> Any:
+    return builder.bitcast(builder.gep(row, [INDEX(index * LANES)]), LLVM_VECTOR.as_pointer())

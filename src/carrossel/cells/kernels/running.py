@@ -1,0 +1,125 @@
+"""One pass of the engine over tensors: buffers, packed weights, plan."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from carrossel.cells.kernels import engine
+from carrossel.cells.kernels.layout import WEIGHTS, Layout, packed_size
+from carrossel.cells.kernels.operation import Forward, Gradients
+from carrossel.cells.kernels.threads import run_blocks
+from carrossel.cells.kernels.workspace import borrow, take
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from carrossel.cells.kernels.form import GateMaths
+    from carrossel.cells.kernels.layout import Plan
+    from carrossel.cells.kernels.phases import Weights
+
+
+class KernelRunner:
+    """Runs the engine; float32 on the CPU."""
+
+    def forward(
+        self, maths: GateMaths, x: Tensor, h: Tensor, m: Tensor | None, weights: Weights, *, keep: bool
+    ) -> Forward:
+        """See `carrossel.cells.kernels.operation.Runner`; without `keep`, memory doesn't grow with time."""
+        threads = torch.get_num_threads()
+        layout, template = _prepare_forward(maths, *x.shape, h.shape[1], threads, kept=keep)
+        y = x.new_empty(layout.time, layout.batch, layout.hidden)
+        m_last = x.new_empty(layout.batch, layout.hidden if maths.carried else 0)
+        activations = take(layout.activations)
+        with borrow(layout.packed) as packed:
+            plan = template.copy()
+            _place_activations(plan, layout, activations)
+            _place_weights(plan, layout, packed)
+            plan.set(x=x.data_ptr(), y=y.data_ptr(), m_last=m_last.data_ptr())
+            plan.set(h_first=h.data_ptr(), m_first=_address(m))
+            engine.pack_forward()(plan.address, *(_address(each) for each in weights))
+            run_blocks(partial(engine.run_forward(), plan.address), layout.blocks, layout.used_threads)
+        return Forward(y, m_last, (activations, torch.empty(threads, 0)))  # a number that travels as a shape
+
+    def backward(
+        self,
+        maths: GateMaths,
+        x: Tensor,
+        weights: Weights,
+        kept: tuple[Tensor, ...],
+        dy: Tensor,
+        dm: Tensor,
+        *,
+        needs_x: bool,
+    ) -> Gradients:
+        """See `carrossel.cells.kernels.operation.Runner`."""
+        activations, threads = kept[0], kept[1].shape[0]
+        layout, template = _prepare_backward(maths, *x.shape, weights.h.shape[1], threads, needs_x=needs_x)
+        dx = torch.empty_like(x) if needs_x else None
+        dh = x.new_empty(layout.batch, layout.hidden)
+        gradients = Gradients(
+            dx,
+            dh,
+            torch.empty_like(dh) if maths.carried else None,
+            torch.empty_like(weights.x),
+            torch.empty_like(weights.h),
+            weights.h.new_empty(weights.h.shape[0]),
+            None if weights.m is None else torch.empty_like(weights.m),
+            None if weights.vectors is None else torch.empty_like(weights.vectors),
+        )
+        sums = layout.used_threads * sum(layout.weight_sums)
+        with borrow(layout.packed) as packed, borrow(sums + layout.used_threads * layout.scratch) as workspace:
+            plan = template.copy()
+            _place_activations(plan, layout, activations)
+            _place_weights(plan, layout, packed)
+            plan.set(dy=dy.data_ptr(), dm_last=dm.data_ptr(), dx=_address(dx))
+            plan.set(dh_first=dh.data_ptr(), dm_first=_address(gradients.m))
+            plan.set(sums=workspace, scratch=workspace + 4 * sums)
+            of_weights = (weights.x, weights.h, weights.m, weights.vectors)
+            engine.pack_backward()(plan.address, *(_address(each) for each in of_weights))
+            run_blocks(partial(engine.run_backward(), plan.address), layout.blocks, layout.used_threads)
+            engine.unpack_gradients()(plan.address, *(_address(each) for each in gradients[3:]))
+        return gradients
+
+
+@lru_cache(maxsize=256)
+def _prepare_forward(
+    maths: GateMaths, time: int, batch: int, features: int, hidden: int, threads: int, *, kept: bool
+) -> tuple[Layout, Plan]:
+    """Layout, and a plan to copy: sizes and compiled functions."""
+    layout = Layout(maths, time, batch, features, hidden, threads, kept=kept)
+    plan = layout.plan()
+    run, finish = engine.forward_phases(maths)
+    plan.set(**engine.shared_functions(), forward=run, finish=finish)
+    return layout, plan
+
+
+@lru_cache(maxsize=256)
+def _prepare_backward(
+    maths: GateMaths, time: int, batch: int, features: int, hidden: int, threads: int, *, needs_x: bool
+) -> tuple[Layout, Plan]:
+    """Likewise."""
+    layout = Layout(maths, time, batch, features, hidden, threads, kept=True, backward=True, needs_x=needs_x)
+    plan = layout.plan()
+    run, finish = engine.backward_phases(maths)
+    plan.set(**engine.shared_functions(), backward=run, finish_backward=finish)
+    return layout, plan
+
+
+def _place_activations(plan: Plan, layout: Layout, activations: Tensor) -> None:
+    states = activations.data_ptr()
+    gates = states + 4 * layout.blocks * layout.states_block
+    plan.set(states=states, gates=gates, memories=gates + 4 * layout.blocks * layout.gates_block)
+
+
+def _place_weights(plan: Plan, layout: Layout, packed: int) -> None:
+    for name, shape in zip(WEIGHTS, layout.weights, strict=True):
+        plan.set(**{name: packed})
+        packed += 4 * packed_size(*shape)
+    plan.set(weight_vectors=packed)
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()

@@ -1,0 +1,38 @@
+"""Blocks of sequences over threads. Kernels run without the interpreter's lock, so plain threads do."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from carrossel.cells.kernels.compilation import warn_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_pools: list[ThreadPoolExecutor] = []
+
+
+def run_blocks(run: Callable[[int, int, int], object], blocks: int, threads: int) -> None:
+    """Call `run(first_block, last_block, thread)` for equal shares of the blocks, the first share on this thread."""
+    shares = [(i * blocks // threads, (i + 1) * blocks // threads, i) for i in range(threads)]
+    others: list[Future[object]] = []
+    for share in shares[1:]:
+        try:
+            others.append(_pool().submit(run, *share))
+        except RuntimeError as error:
+            warn_once(f"no more threads can be started ({error}); cells run on fewer.")
+            run(*share)
+    run(*shares[0])
+    for other in others:
+        other.result()
+
+
+def _pool() -> ThreadPoolExecutor:
+    if not _pools:
+        _pools.append(ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="cells"))
+    return _pools[0]
+
+
+os.register_at_fork(after_in_child=_pools.clear)  # threads don't survive a fork

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from carrossel.cells import State, registry
+from carrossel.cells.unrolling import unroll
+
+if TYPE_CHECKING:
+    from carrossel.cells import Cell
+
+GENERATOR_SEED = 5
+
+
+class Problem:
+    """A cell in float32 and its equal in float64, a sequence, a state, and the gradients of a loss that sees all outputs."""
+
+    def __init__(self, kind: str, batch: int, time: int, features: int, hidden: int, **config: Any) -> None:
+        generator = torch.Generator().manual_seed(GENERATOR_SEED)
+        cls = registry.load(kind)
+        self.single: Cell = cls(features, cls.Config(hidden_size=hidden, **config))
+        self.double: Cell = cls(features, cls.Config(hidden_size=hidden, **config)).double()
+        for parameter, exact in zip(self.single.parameters(), self.double.parameters(), strict=True):
+            drawn = (2 * torch.rand(parameter.shape, generator=generator) - 1) / hidden**0.5
+            parameter.data.copy_(drawn)
+            exact.data.copy_(drawn)
+        self.x = torch.randn(time, batch, features, generator=generator)
+        h = torch.randn(batch, hidden, generator=generator).tanh()
+        c = torch.randn(batch, hidden, generator=generator)
+        self.state = State(h, c if self.single.has_memory else None)
+        self.weights = (
+            torch.randn(time, batch, hidden, generator=generator),
+            torch.randn(batch, hidden, generator=generator),
+        )
+
+    def run(self, backend: str, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+        """Outputs and gradients by name."""
+        cell = self.single if dtype == torch.float32 else self.double
+        x = self.x.to(dtype).clone().requires_grad_()
+        state = State(*(None if part is None else part.to(dtype).clone().requires_grad_() for part in self.state))
+        h, last = unroll(cell, x, state, backend)
+        loss = (h * self.weights[0].to(dtype)).sum()
+        if last.c is not None:
+            loss = loss + (last.c * self.weights[1].to(dtype)).sum()
+        inputs = {"x": x, "h_0": state.h, "c_0": state.c, **dict(cell.named_parameters())}
+        inputs = {name: each for name, each in inputs.items() if each is not None}
+        found = dict(zip(inputs, torch.autograd.grad(loss, list(inputs.values())), strict=True))
+        found |= {"h": h.detach(), "last h": last.h.detach()}
+        if last.c is not None:
+            found["last c"] = last.c.detach()
+        return found
+
+    def worst_error(self, backend: str, dtype: torch.dtype = torch.float32, reference: str = "loop") -> float:
+        """Largest difference from a backend in float64, relative to the largest entry of the tensor it is in."""
+        exact, found = self.run(reference, torch.float64), self.run(backend, dtype)
+        return max(
+            ((found[name].double() - each).abs().max() / each.abs().max().clamp_min(1e-30)).item()
+            for name, each in exact.items()
+        )
+
+
+@pytest.fixture
+def problem() -> type[Problem]:
+    return Problem

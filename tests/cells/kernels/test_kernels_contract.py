@@ -1,0 +1,240 @@
+"""What a caller can rely on besides the numbers."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from carrossel.cells import State, registry
+from carrossel.cells.kernels import workspace
+from carrossel.cells.unrolling import unroll, unroll_states
+from carrossel.errors import ConfigError
+
+KINDS = registry.kinds()
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+@kinds
+def test_auto_runs_the_kernel_for_float32(kind, problem, monkeypatch):
+    each = problem(kind, 4, 5, 3, 6)
+    monkeypatch.setattr(type(each.single), "step", None)
+    monkeypatch.setattr(type(each.single), "fused", None)
+
+    assert each.run("auto")["h"].shape == (5, 4, 6)
+
+
+@kinds
+def test_float64_falls_back(kind, problem):
+    assert problem(kind, 4, 5, 3, 6).worst_error("numba", torch.float64) < 1e-12  # sixteen digits, five steps
+
+
+@kinds
+def test_without_gradients_the_same_numbers_come_out(kind, problem):
+    each = problem(kind, 50, 6, 3, 10)
+    expected, _ = unroll(each.single, each.x, each.state, "numba")
+    with torch.inference_mode():
+        y, last = unroll(each.single, each.x, each.state, "numba")
+
+    assert torch.equal(y, expected.detach())
+    assert torch.equal(last.h, y[-1])
+
+
+@kinds
+def test_x_may_have_any_strides(kind, problem):
+    each = problem(kind, 6, 5, 3, 7)
+    dense, _ = unroll(each.single, each.x, each.state, "numba")
+    batch_first = each.x.transpose(0, 1).contiguous()
+    strided = torch.stack([each.x, each.x], dim=-1)[..., 0]
+    for x in (batch_first.transpose(0, 1), strided, each.x[:, :1].expand(-1, 6, -1)[:, :6]):
+        y, _ = unroll(each.single, x, each.state, "numba")
+        expected, _ = unroll(each.single, x.contiguous(), each.state, "numba")
+        assert torch.equal(y, expected)
+    assert torch.equal(unroll(each.single, strided, each.state, "numba")[0], dense)
+
+
+@kinds
+def test_a_graph_can_be_walked_twice(kind, problem):
+    each = problem(kind, 6, 5, 3, 7)
+    y, _ = unroll(each.single, each.x, each.state, "numba")
+    first = torch.autograd.grad(y.sum(), list(each.single.parameters()), retain_graph=True)
+    second = torch.autograd.grad(y.sum(), list(each.single.parameters()))
+
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(y.sum(), list(each.single.parameters()))
+
+
+@kinds
+def test_graphs_alive_at_once_dont_share_memory(kind, problem):
+    each, other = problem(kind, 6, 5, 3, 7), problem(kind, 6, 5, 3, 7)
+    alone = torch.autograd.grad(unroll(each.single, each.x, each.state, "numba")[0].sum(), each.single.weight_h)[0]
+    y, _ = unroll(each.single, each.x, each.state, "numba")
+    unroll(other.single, -3 * other.x, other.state, "numba")
+
+    assert torch.equal(torch.autograd.grad(y.sum(), each.single.weight_h)[0], alone)
+
+
+def test_memory_goes_back_when_a_graph_is_gone(problem):
+    each = problem("lstm", 6, 5, 3, 7)
+    workspace._free.clear()
+    for _ in range(3):
+        y, _ = unroll(each.single, each.x, each.state, "numba")
+        y.sum().backward()
+        del y
+        gc.collect()
+    addresses = [address for _, address in workspace._free]
+
+    assert len(addresses) == len(set(addresses))
+    assert 1 <= len(addresses) <= 4  # activations, packed weights, scratch; reused, not added to
+
+
+@kinds
+def test_leftovers_in_memory_dont_reach_the_results(kind, problem):
+    """Hidden sizes that leave lanes of a vector empty, on memory full of NaN."""
+    workspace._free.clear()
+    each = problem(kind, 7, 5, 1, 50)
+    for count in (4_000, 40_000, 400_000):
+        with workspace.borrow(count), workspace.borrow(count):
+            pass
+    for memory, _ in workspace._free:
+        memory[:] = np.nan
+
+    assert all(torch.isfinite(found).all() for found in each.run("numba").values())
+    assert each.worst_error("numba") < 1e-5  # float32
+
+
+@kinds
+def test_second_derivatives(kind, problem):
+    each = problem(kind, 2, 4, 3, 5)
+
+    def second(cell, backend, dtype):
+        x = each.x.to(dtype).requires_grad_()
+        (by_x,) = torch.autograd.grad(unroll(cell, x, backend=backend)[0].sum(), x, create_graph=True)
+        return torch.autograd.grad(by_x.square().sum(), list(cell.parameters()), allow_unused=True)
+
+    exact = second(each.double, "loop", torch.float64)
+    found = second(each.single, "numba", torch.float32)
+    for a, b in zip(found, exact, strict=True):
+        torch.testing.assert_close(a if a is None else a.double(), b, rtol=1e-3, atol=1e-5)  # float32, squared
+
+
+@kinds
+def test_frozen_weights_still_pass_gradients_to_x(kind, problem):
+    each = problem(kind, 3, 4, 2, 5)
+    expected = each.run("numba")["x"]
+    each.single.requires_grad_(requires_grad=False)
+    x = each.x.clone().requires_grad_()
+    h, last = unroll(each.single, x, each.state, "numba")
+    loss = (h * each.weights[0]).sum() + (0 if last.c is None else (last.c * each.weights[1]).sum())
+    loss.backward()
+
+    torch.testing.assert_close(x.grad, expected, rtol=0, atol=0)
+
+
+@kinds
+def test_not_a_number_reaches_the_output(kind, problem):
+    each = problem(kind, 3, 4, 2, 5)
+    each.x[1, 2, 0] = float("nan")
+    y, _ = unroll(each.single, each.x, each.state, "numba")
+
+    assert torch.isnan(y[1:, 2]).any(dim=-1).all()
+    assert torch.isfinite(y[:, :2]).all()
+    assert torch.isfinite(y[0]).all()
+
+
+@kinds
+def test_saturated_gates_stay_in_bounds(kind, problem):
+    each = problem(kind, 3, 4, 2, 5)
+    y, _ = unroll(each.single, 1e6 * each.x, each.state, "numba")
+
+    assert y.abs().max() <= 1 + 1e-6  # tanh's approximation may exceed 1 by a rounding
+
+
+@kinds
+def test_an_empty_batch_gives_an_empty_output(kind, problem):
+    each = problem(kind, 1, 4, 2, 5)
+    y, last = unroll(each.single, each.x[:, :0])
+
+    assert y.shape == (4, 0, 5)
+    assert last.h.shape == (0, 5)
+
+
+@kinds
+def test_a_state_of_another_shape_is_refused(kind, problem):
+    each = problem(kind, 3, 4, 2, 5)
+    with pytest.raises(ValueError, match=r"state's h has shape \(2, 5\); expected \(3, 5\)"):
+        unroll(each.single, each.x, State(each.state.h[:2], each.state.c), "numba")
+
+
+@kinds
+def test_gradients_by_lag_come_from_the_loop_whatever_the_backend(kind, problem):
+    """Diagnostic D1 differentiates by the states of `unroll_states`, which are the kernel's states."""
+    each = problem(kind, 3, 6, 2, 5)
+    y, _ = unroll(each.single, each.x, each.state, "auto")
+    states = unroll_states(each.single, each.x, each.state)
+    by_lag = torch.autograd.grad(states[-1].h.sum(), [state.h for state in states])
+
+    torch.testing.assert_close(torch.stack([state.h for state in states]), y, rtol=0, atol=1e-6)  # float32
+    assert all(gradient.norm() > 0 for gradient in by_lag)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_a_cell_without_gate_maths_says_so(backend, problem):
+    each = problem("rnn", 3, 4, 2, 5, activation="identity")
+    with pytest.raises(ConfigError, match=f"backend='{backend}': a rnn cell has no such form; use 'auto' or 'loop'"):
+        unroll(each.single, each.x, each.state, backend)
+
+    assert each.worst_error("auto") < 1e-5  # float32
+
+
+def test_without_numba_torch_takes_over(problem, monkeypatch):
+    monkeypatch.setattr("carrossel.cells.unrolling.runners._kernel", lambda: None)
+
+    assert problem("peephole", 3, 4, 2, 5).worst_error("auto") < 1e-5  # float32
+
+
+def test_numba_isnt_imported_before_a_kernel_runs():
+    code = "import sys, carrossel.cells.lstm, carrossel.cells.unrolling; print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"
+
+
+def test_an_exported_graph_has_no_kernel_in_it(problem):
+    each = problem("lstm", 3, 4, 2, 5)
+
+    class Layer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = each.single
+
+        def forward(self, x):
+            return unroll(self.cell, x)[0]
+
+    exported = torch.export.export(Layer(), (each.x,), strict=False).module()(each.x)
+
+    torch.testing.assert_close(exported, unroll(each.single, each.x)[0], rtol=0, atol=1e-6)  # float32
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_threads_work_in_a_forked_child(problem):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        each = problem("rnn", 8, 4, 2, 5)
+        expected = np.asarray(unroll(each.single, each.x, each.state, "numba")[0].detach())
+        child = os.fork()
+        if child == 0:
+            with torch.no_grad():
+                found = unroll(each.single, each.x, each.state, "numba")[0].numpy()
+            os._exit(0 if np.array_equal(found, expected) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        torch.set_num_threads(before)
