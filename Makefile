@@ -20,6 +20,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "installing the pinned packages into $(VENV) (once; a few minutes)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/carrossel warm
 	@touch $(READY)
 
 install: $(READY)  ## set up .venv with the pinned packages

@@ -63,6 +63,15 @@ def track() -> None:
 
 
 @app.command()
+def warm() -> None:
+    """Compile the cells' kernels once; later processes load them from numba's cache."""
+    from carrossel.cells.kernels.warming import warm as warm_kernels
+
+    with _one_line_errors():
+        warm_kernels(report=typer.echo)
+
+
+@app.command()
 def verdict() -> None:
     """Say in one sentence per dataset what the last evaluation found."""
     files = sorted(project_root().glob("reports/evaluation/*.json"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from carrossel.cells.unrolling import Backend  # noqa: TC001 - pydantic reads annotations at run time
 from carrossel.config import Section, lookup, validate
 from carrossel.forecaster.network import read_cell
 from carrossel.targets.base import read_target
@@ -31,6 +32,10 @@ class Training(Section):
         64, ge=1, description="Windows of the fixed batch that gradients by lag are measured on."
     )
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="Where to train.")
+    backend: Backend = Field(
+        "auto",
+        description="What runs the cells: numba kernels, torch's own layers, the readable loop; auto picks the fastest.",
+    )
     threads: int = Field(
         1, ge=0, description="CPU threads of one training; 0 takes every core, which pays from about 128 units on."
     )

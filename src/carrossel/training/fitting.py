@@ -72,6 +72,7 @@ def fit(
     _quiet_lightning()
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     network = Network(recipe.kind, recipe.cell, data.series.shape[1], config.seed)
+    network.backend = config.backend
     module = ForecastModule(
         network,
         data,

@@ -32,16 +32,16 @@ class KernelRunner:
         layout, template = _prepare_forward(maths, *x.shape, h.shape[1], threads, kept=keep)
         y = x.new_empty(layout.time, layout.batch, layout.hidden)
         m_last = x.new_empty(layout.batch, layout.hidden if maths.carried else 0)
-        activations = take(layout.activations)
-        with borrow(layout.packed) as packed:
+        kept = (take(layout.activations), torch.empty(threads, 0)) if keep else ()  # a number that travels as a shape
+        with borrow(layout.packed + (0 if keep else layout.activations)) as packed:
             plan = template.copy()
-            _place_activations(plan, layout, activations)
+            _place_activations(plan, layout, kept[0].data_ptr() if kept else packed + 4 * layout.packed)
             _place_weights(plan, layout, packed)
             plan.set(x=x.data_ptr(), y=y.data_ptr(), m_last=m_last.data_ptr())
             plan.set(h_first=h.data_ptr(), m_first=_address(m))
             engine.pack_forward()(plan.address, *(_address(each) for each in weights))
             run_blocks(partial(engine.run_forward(), plan.address), layout.blocks, layout.used_threads)
-        return Forward(y, m_last, (activations, torch.empty(threads, 0)))  # a number that travels as a shape
+        return Forward(y, m_last, kept)
 
     def backward(
         self,
@@ -72,7 +72,7 @@ class KernelRunner:
         sums = layout.used_threads * sum(layout.weight_sums)
         with borrow(layout.packed) as packed, borrow(sums + layout.used_threads * layout.scratch) as workspace:
             plan = template.copy()
-            _place_activations(plan, layout, activations)
+            _place_activations(plan, layout, activations.data_ptr())
             _place_weights(plan, layout, packed)
             plan.set(dy=dy.data_ptr(), dm_last=dm.data_ptr(), dx=_address(dx))
             plan.set(dh_first=dh.data_ptr(), dm_first=_address(gradients.m))
@@ -108,8 +108,7 @@ def _prepare_backward(
     return layout, plan
 
 
-def _place_activations(plan: Plan, layout: Layout, activations: Tensor) -> None:
-    states = activations.data_ptr()
+def _place_activations(plan: Plan, layout: Layout, states: int) -> None:
     gates = states + 4 * layout.blocks * layout.states_block
     plan.set(states=states, gates=gates, memories=gates + 4 * layout.blocks * layout.gates_block)
 
