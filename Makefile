@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
@@ -19,14 +20,18 @@ $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned packages into $(VENV) (once; a few minutes)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/carrossel warm
 	@touch $(READY)
 
 install: $(READY)  ## set up .venv with the pinned packages
 
+# One dataset's trainings beside another's, since each trains on one thread; then what all of them feed.
 repro: $(READY)  ## run the whole pipeline on the embedded data
-	@dvc repro
+	@carrossel check
+	@set -o pipefail; dvc stage list --name-only | sed -n 's/^download@//p' | \
+		xargs -P $(JOBS) -I{} dvc --wait-for-lock repro --quiet --glob 'explore@{}' 'train@{}-*' 'tune@{}' 2>&1 | cat
+	@dvc repro --quiet
 	@carrossel track
 	@echo; carrossel verdict; echo "Report: reports/report.html   Runs: make ui, then http://127.0.0.1:5000"
 

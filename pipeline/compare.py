@@ -15,7 +15,9 @@ from carrossel.stage import run
 def compare() -> None:
     root = project_root()
     models, reports = root / "models", root / "reports"
-    contests = [read_contest(dataset, models, reports) for dataset in lookup("datasets", load_params())]
+    params = load_params()
+    names = {*lookup("cells", params), "tuned"}
+    contests = [read_contest(dataset, models, reports, names) for dataset in lookup("datasets", params)]
     page = render_report(contests)
     with replacing_folder(reports / "plots") as folder:
         for name, table in tabulate_plots(contests).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from carrossel.config import project_root
+from carrossel.config import load_params, lookup, project_root
 from carrossel.evaluation.competitors import read_competitors
 from carrossel.evaluation.scoring import evaluate, tabulate
 from carrossel.files import replacing, write_json
@@ -13,7 +13,8 @@ from carrossel.stage import run
 
 def score(dataset: str) -> None:
     root = project_root()
-    evaluation = evaluate(dataset, read_competitors(root / "models" / dataset))
+    names = {*lookup("cells", load_params()), "tuned"}
+    evaluation = evaluate(dataset, read_competitors(root / "models" / dataset, names))
     folder = root / "reports" / "evaluation"
     with replacing(folder / f"{dataset}.csv") as temporary:
         tabulate(evaluation).to_csv(temporary, index=False)
@@ -23,4 +24,4 @@ def score(dataset: str) -> None:
 
 
 if __name__ == "__main__":
-    run(score, *sys.argv[1:], name="evaluate@" + sys.argv[1])
+    run(score, *sys.argv[1:], name="@".join(["evaluate", *sys.argv[1:]]))

@@ -23,4 +23,4 @@ def explore(dataset: str) -> None:
 
 
 if __name__ == "__main__":
-    run(explore, *sys.argv[1:], name="explore@" + sys.argv[1])
+    run(explore, *sys.argv[1:], name="@".join(["explore", *sys.argv[1:]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 import os
 import signal
 import sys
@@ -29,6 +30,9 @@ def run(work: Callable[..., None], *arguments: str, name: str) -> None:
         work: the stage's function; gets `arguments`.
         name: the stage's name with its item, such as `train@bitcoin-lstm`.
     """
+    wanted = len(inspect.signature(work).parameters)
+    if len(arguments) != wanted:
+        _fail(name, f"got {len(arguments)} arguments, expected {wanted}; DVC gives them: dvc repro {name}", status=2)
     _die_with_parent()
     lock = project_root() / ".carrossel" / "locks" / f"{name}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)

@@ -159,14 +159,14 @@ def test_a_column_that_changes_its_type_after_the_first_rows_is_read(read: Calla
     assert raw.frame["volume"].iloc[-1] == 1657300
 
 
-def test_a_truncated_last_line_is_left_out_and_told(read: Callable[..., RawBars]) -> None:
+def test_a_file_cut_off_in_a_row_is_refused(read: Callable[..., RawBars]) -> None:
     good = "".join(f"{1500000000 + 60 * i},1,2,1,2,5\n" for i in range(3))
+    with pytest.raises(SourceError, match="the last line '15000001' has 1 of 6 cells: the file was cut off"):
+        read(HEADER + good + "15000001")
 
-    raw = read(HEADER + good + "15000001")
 
-    assert len(raw.frame) == 3
-    assert raw.provenance["unreadable_rows"] == {"count": 1, "first": ["15000001"]}
-    assert any("another number of cells" in note for note in raw.notes)
+def test_a_last_line_without_a_line_feed_is_a_row(read: Callable[..., RawBars]) -> None:
+    assert len(read(HEADER + "1500000000,1,2,1,2,5\n1500000060,1,2,1,2,5").frame) == 2
 
 
 def test_a_row_without_readable_time_is_left_out_and_told(read: Callable[..., RawBars]) -> None:
@@ -192,7 +192,7 @@ def test_a_file_outside_of_the_watched_folder_is_told(read: Callable[..., RawBar
     [
         ("", "is empty"),
         (HEADER, "no row below the header"),
-        (HEADER + "1500000000", "no row has as many cells as the header"),
+        (HEADER + "1500000000\n", "no row has as many cells as the header"),
         ("hello\nworld\n", "no header with a time and a price"),
         ("PK\x03\x04junk", "Unzip it"),
         ("a\0b", "neither text nor Parquet"),

@@ -23,7 +23,7 @@ PIPELINE = Path(__file__).parents[2] / "pipeline"
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CARROSSEL_ROOT", str(tmp_path))
-    (tmp_path / "params.yaml").write_text("datasets: {toy: {}}\n")
+    (tmp_path / "params.yaml").write_text("datasets: {toy: {}}\ncells: {lstm: {}}\n")
     return tmp_path
 
 
@@ -47,7 +47,7 @@ print(sorted({{"torch", "lightning", "pytorch_lightning", "mlflow", "optuna"}} &
 
 
 def test_evaluate_and_compare_write_the_same_bytes_twice(project: Path, write_competitor: Callable[..., Path]) -> None:
-    for name in ("lstm", "tuned"):
+    for name in ("lstm", "tuned", "gone"):  # the last is no longer in params.yaml
         write_competitor(name)
     seen = []
     for _ in range(2):
@@ -64,10 +64,13 @@ def test_evaluate_and_compare_write_the_same_bytes_twice(project: Path, write_co
         "reports/evaluation/toy.csv",
         "reports/plots/skill.csv",
         "reports/plots/gradient_by_lag_toy.csv",
+        "reports/plots/gradient_by_lag_toy_first_epoch.png",
+        "reports/plots/gradient_by_lag_toy_last_epoch.png",
         "reports/plots/validation_loss_toy.csv",
     }
     evaluation = json.loads(seen[0]["reports/evaluation/toy.json"])
     assert json.loads(seen[0]["metrics.json"])["toy"]["tuned"] == evaluation["rows"]["test"]["tuned"]
+    assert set(evaluation["competitors"]) == {"lstm", "tuned"}
 
 
 def test_a_stage_that_fails_leaves_what_was_there(project: Path, write_competitor: Callable[..., Path]) -> None:

@@ -18,7 +18,7 @@ from carrossel.windows.scaling import Scaler
 from carrossel.windows.splitting import complete_origins, split_origins
 from carrossel.windows.table import window_table
 from carrossel.windows.tensor import scale_features, slide, window_series
-from conftest import make_bars
+from walks import make_bars
 
 
 def windows(**changes):

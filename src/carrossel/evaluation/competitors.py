@@ -14,7 +14,7 @@ from carrossel.errors import ModelError
 from carrossel.evaluation.baselines import PERSISTENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
 SPLITS = ("validation", "test")
@@ -57,11 +57,12 @@ class Competitor:
         return part.sort_values("origin", ignore_index=True)
 
 
-def read_competitors(folder: Path) -> list[Competitor]:
-    """Read every trained model of one dataset, by name.
+def read_competitors(folder: Path, names: Collection[str] | None = None) -> list[Competitor]:
+    """Read the trained models of one dataset, by name.
 
     Args:
         folder: `models/D`; each visible sub-folder is a competitor.
+        names: who competes; what else lies there is left out. None takes all.
 
     Raises:
         ModelError: if there is none, a folder lacks files, a file can't be read, a forecast isn't finite, or the
@@ -70,6 +71,8 @@ def read_competitors(folder: Path) -> list[Competitor]:
     folders = (
         sorted(f for f in folder.glob("*") if f.is_dir() and not f.name.startswith(".")) if folder.is_dir() else []
     )
+    if names is not None:
+        folders = [f for f in folders if f.name in names]
     if not folders:
         raise ModelError(f"{folder} holds no trained model. Train first: dvc repro evaluate@{folder.name}.")
     competitors = [_read(f) for f in folders]

@@ -13,7 +13,9 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
 from carrossel.errors import TrainingError
+from carrossel.forecaster.module import mix
 from carrossel.targets.base import registry as targets
+from carrossel.training.fingerprint import fingerprint
 from carrossel.training.fitting import fit
 from carrossel.tuning.space import apply, check_space, draw
 from carrossel.windows.tensor import window_series
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from carrossel.training.config import Recipe
     from carrossel.tuning.config import Tuning
 
+# Each trial is a tracked run and prints its epochs; Optuna's own lines would say it twice.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 # Heartbeats have been marked experimental since Optuna 2.9; the version is pinned, so nobody needs to be told at every run.
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning, message=".*(eartbeat|stale).*")
 
@@ -62,7 +66,7 @@ def open_study(database: Path, recipe: Recipe, config: Tuning, data_sha256: str)
     """
     database.parent.mkdir(parents=True, exist_ok=True)
     study = config.model_dump(mode="json", exclude={"trials"})
-    digest = hashlib.sha256(json.dumps([study, recipe.as_dict(), data_sha256], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([study, fingerprint(recipe, data_sha256)], sort_keys=True).encode())
     return optuna.create_study(
         study_name=f"{recipe.dataset}-{recipe.kind}-{digest.hexdigest()[:12]}",
         storage=RDBStorage(
@@ -70,13 +74,6 @@ def open_study(database: Path, recipe: Recipe, config: Tuning, data_sha256: str)
             heartbeat_interval=_HEARTBEAT_S,
             grace_period=_STALE_AFTER_S,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-        ),
-        sampler=optuna.samplers.TPESampler(
-            n_startup_trials=config.startup_trials,
-            n_ei_candidates=24,
-            multivariate=True,
-            constant_liar=True,
-            seed=config.seed,
         ),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=config.prune_after),
         direction="maximize",
@@ -120,6 +117,7 @@ def run_study(
                 return _run_trial(trial, bars, mine, recorder)
 
         while _count(study, *_FINISHED) < config.trials and _count(study, TrialState.FAIL) < config.trials:
+            study.sampler = _sampler(config, len(study.trials))
             study.optimize(objective, n_trials=1, catch=(TrainingError,))
         if not _count(study, TrialState.COMPLETE):
             raise TrainingError(
@@ -134,6 +132,17 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
     """One row per finished trial: number, state, value (validation skill) and the drawn values."""
     table = study.trials_dataframe(attrs=("number", "state", "value", "params"))
     return table[table["state"].isin([state.name for state in _FINISHED])]
+
+
+def _sampler(config: Tuning, trial: int) -> optuna.samplers.TPESampler:
+    """A sampler for one trial, seeded by its number: a resumed study goes on where an undisturbed one would have been."""
+    return optuna.samplers.TPESampler(
+        n_startup_trials=config.startup_trials,
+        n_ei_candidates=24,
+        multivariate=True,
+        constant_liar=True,
+        seed=mix(config.seed, trial) % 2**32,
+    )
 
 
 def _run_trial(trial: optuna.Trial, bars: pd.DataFrame, recipe: Recipe, recorder: Recorder) -> float:

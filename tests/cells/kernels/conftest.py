@@ -9,6 +9,8 @@ from carrossel.cells import State, registry
 from carrossel.cells.unrolling import unroll
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from carrossel.cells import Cell
 
 GENERATOR_SEED = 5
@@ -59,6 +61,15 @@ class Problem:
             ((found[name].double() - each).abs().max() / each.abs().max().clamp_min(1e-30)).item()
             for name, each in exact.items()
         )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Torch's own threads wait by spinning, which costs most on a machine that runs tests side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

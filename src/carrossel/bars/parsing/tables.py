@@ -25,6 +25,8 @@ _HEAD_BYTES = 65_536
 _BLOCK = 4 << 20
 _DELIMITERS = (",", ";", "\t", "|")
 _NO_VALUE = ["", "NaN", "nan", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "None", "-", "--"]
+_GZIP_MAGIC = b"\x1f\x8b"
+_TAIL_BYTES = 4096
 _PARQUET_MAGIC = b"PAR1"
 
 
@@ -92,6 +94,7 @@ def _read_csv(path: Path, named: Mapping[str, str]) -> Table:
     number, delimiter, names = _find_header(lines, named)
     if not any(line.strip() for line in lines[number + 1 :]):
         raise SourceError("no row below the header. Get the file again.")
+    _refuse_cut_end(path, delimiter, len(names), encoding)
     choice = choose(names, named)
     bad: list[str] = []
     count = 0
@@ -124,6 +127,20 @@ def _read_csv(path: Path, named: Mapping[str, str]) -> Table:
     return Table(
         columns, choice, count, tuple(sorted(bad)), tuple(line[:200] for line in lines[:number] if line.strip())
     )
+
+
+def _refuse_cut_end(path: Path, delimiter: str, cells: int, encoding: str) -> None:
+    """Refuse a file that ends in the middle of a row, as one does whose download broke off."""
+    with path.open("rb") as stream:
+        if stream.read(2) == _GZIP_MAGIC:  # a cut archive fails by itself
+            return
+        stream.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        tail = stream.read().decode(encoding, errors="replace")
+    last = tail.rsplit("\n", 1)[-1]
+    if last.strip() and last.count(delimiter) + 1 < cells:
+        raise SourceError(
+            f"the last line {last[:100]!r} has {last.count(delimiter) + 1} of {cells} cells: the file was cut off. Get it again."
+        )
 
 
 def _likely_types(head: bytes, reading: Any, parsing: Any, wanted: list[str]) -> dict[str, Any]:

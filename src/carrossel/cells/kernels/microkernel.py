@@ -73,12 +73,11 @@ def _emit(
     c_cells = [_vector_at(builder, c_rows[m], v) for m, v in cells]
     zero = ir.Constant(LLVM_VECTOR, [0.0] * LANES)
 
-    start, read, loop, end = (builder.append_basic_block(f"tile_{name}") for name in ("start", "read", "loop", "end"))
+    # what C holds joins at the end, not at the start: a sum over many calls then runs on two levels
+    names = ("start", "loop", "done", "add", "write")
+    start, loop, done, add, write = (builder.append_basic_block(f"tile_{name}") for name in names)
     builder.branch(start)
     builder.position_at_end(start)
-    builder.cbranch(builder.icmp_signed("!=", accumulate, INDEX(0)), read, loop)
-    builder.position_at_end(read)
-    present = [builder.load(cell, align=ALIGNMENT) for cell in c_cells]
     builder.branch(loop)
 
     builder.position_at_end(loop)
@@ -97,17 +96,27 @@ def _emit(
     muladd = builder.module.declare_intrinsic(name, (), ir.FunctionType(LLVM_VECTOR, [LLVM_VECTOR] * 3))
     added = [builder.call(muladd, [numbers[m], columns[v], sums[i]]) for i, (m, v) in enumerate(cells)]
     following = builder.add(term, INDEX(1))
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, end)
-
-    for block, index in ((start, INDEX(0)), (read, INDEX(0)), (loop, following)):
-        term.add_incoming(index, block)
-    for i, each in enumerate(sums):
+    term.add_incoming(INDEX(0), start)
+    term.add_incoming(following, loop)
+    for each, next_sum in zip(sums, added, strict=True):
         each.add_incoming(zero, start)
-        each.add_incoming(present[i], read)
-        each.add_incoming(added[i], loop)
-    builder.position_at_end(end)
-    for i, cell in enumerate(c_cells):
-        builder.store(added[i], cell, align=ALIGNMENT)
+        each.add_incoming(next_sum, loop)
+    builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
+
+    builder.position_at_end(done)
+    builder.cbranch(builder.icmp_signed("!=", accumulate, INDEX(0)), add, write)
+    builder.position_at_end(add)
+    totals = [
+        builder.fadd(builder.load(cell, align=ALIGNMENT), each) for cell, each in zip(c_cells, added, strict=True)
+    ]
+    builder.branch(write)
+    builder.position_at_end(write)
+    results = [builder.phi(LLVM_VECTOR) for _ in cells]
+    for result, each, total in zip(results, added, totals, strict=True):
+        result.add_incoming(each, done)
+        result.add_incoming(total, add)
+    for result, cell in zip(results, c_cells, strict=True):
+        builder.store(result, cell, align=ALIGNMENT)
 
 
 def _vector_at(builder: Any, row: Any, index: int) -> Any:

@@ -10,7 +10,7 @@ from carrossel.errors import ModelError
 from carrossel.evaluation.competitors import Competitor, read_competitors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 
@@ -35,18 +35,19 @@ class Contest:
         return {name: rows[name]["skill"] for name in self.competitors}
 
 
-def read_contest(dataset: str, models: Path, reports: Path) -> Contest:
+def read_contest(dataset: str, models: Path, reports: Path, names: Collection[str] | None = None) -> Contest:
     """Read `reports/evaluation/D.json`, `reports/quality/D.json` and `models/D/`.
 
     Args:
         dataset: its name in params.yaml.
         models: folder of all datasets' models.
         reports: folder of all datasets' reports.
+        names: who competes; see `read_competitors`.
 
     Raises:
         ModelError: if the evaluation is missing, broken or about other models than the ones there.
     """
-    competitors = {c.name: c for c in read_competitors(models / dataset)}
+    competitors = {c.name: c for c in read_competitors(models / dataset, names)}
     path = reports / "evaluation" / f"{dataset}.json"
     again = f"Run dvc repro evaluate@{dataset}."
     try:
