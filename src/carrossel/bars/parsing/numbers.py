@@ -42,6 +42,7 @@ def to_float(column: Any, decimal: Decimal = ".") -> Numbers:
         try:
             return Numbers(np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), np.float64))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            # Arrow casts no dates or nested values to numbers: as text they are told as unreadable cells, with examples.
             column = column.cast(pa.string())
     return _from_text(column.cast(pa.string()), decimal)
 
