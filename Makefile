@@ -30,13 +30,13 @@ install: $(READY)  ## set up .venv with the pinned packages
 repro: $(READY)  ## run the whole pipeline on the embedded data
 	@carrossel check
 	@set -o pipefail; dvc stage list --name-only | sed -n 's/^download@//p' | \
-		xargs -P $(JOBS) -I{} dvc --wait-for-lock repro --quiet --glob 'explore@{}' 'train@{}-*' 'tune@{}' 2>&1 | cat
+		xargs -P $(JOBS) -I{} dvc --wait-for-lock repro --quiet --glob 'explore@{}' 'train@{}-*' 'tune@{}' 'baselines@{}' 2>&1 | cat
 	@dvc repro --quiet
 	@carrossel track
 	@echo; carrossel verdict; echo "Report: reports/report.html   Runs: make ui, then http://127.0.0.1:5000"
 
 test: $(READY)  ## run the tests
-	@pytest --numprocesses auto
+	@pytest --numprocesses auto --dist loadfile
 
 lint: $(READY)  ## ruff, mypy, import-linter
 	@ruff check . && ruff format --check . && mypy && lint-imports
@@ -44,14 +44,15 @@ lint: $(READY)  ## ruff, mypy, import-linter
 ui: $(READY)  ## MLflow's pages on 127.0.0.1:5000
 	@carrossel ui
 
-bench: $(READY)  ## every benchmark in its quick form
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file --quick || exit 1; done
+bench: $(READY)  ## every benchmark in its quick form; DATA=folder for those that read real files
+	@for file in benchmarks/*.py; do echo "== $$file"; \
+		$(BIN)/python $$file --quick $$(grep -q '"--data"' $$file && echo $(DATA:%=--data %)) || exit 1; done
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
 	@rm -rf .carrossel/lock && $(PYTHON) -m venv .carrossel/lock
-	@.carrossel/lock/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@.carrossel/lock/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 'setuptools>=77'
 	@.carrossel/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
-	@{ echo '# Exact pins of everything `make` installs; written by `make lock`.'; .carrossel/lock/bin/python -m pip freeze | sed -E 's/\+(cpu|cu[0-9]+)$$//' | grep -v '^carrossel'; } > requirements.lock
+	@{ echo '# Exact pins of everything `make` installs; written by `make lock`.'; .carrossel/lock/bin/python -m pip freeze --all | grep -v '^pip==' | sed -E 's/\+(cpu|cu[0-9]+)$$//' | grep -v '^carrossel'; } > requirements.lock
 	@rm -rf .carrossel/lock build
 
 clean:  ## remove the environment, caches and outputs (keeps mlflow.db and mlruns)

@@ -241,7 +241,7 @@ def check_accuracy() -> list[tuple[str, float, float]]:
         x, gradient = torch.randn(steps, batch, features), torch.randn(steps, batch, hidden)
         results = []
         for each, backend in ((cell, "numba"), (exact, "loop")):
-            inputs = x.to(each.weight_h.dtype).requires_grad_()
+            inputs = x.detach().to(each.weight_h.dtype).requires_grad_()
             y, _ = unroll(each, inputs, backend=backend)
             y.backward(gradient.to(y.dtype))
             results.append([y.detach(), inputs.grad, *(parameter.grad for parameter in each.parameters())])

@@ -56,12 +56,11 @@ def measure(path: Path) -> None:
     from carrossel.bars.preparation import prepare
     from carrossel.bars.sources import csv  # noqa: F401 - imports count as imports, not as work
     from carrossel.bars.sources.base import open_source
-    from carrossel.targets.base import TargetConfig
-    from carrossel.targets.base import registry as targets
+    from carrossel.targets.base import TargetConfig, make_target
     from carrossel.windows.config import Windows
     from carrossel.windows.tensor import window_series
 
-    target = targets.load("log_return")()
+    target = make_target(TargetConfig(kind="log_return"))
     windows = Windows(lookback=60, features=("log_return", "log_range", "log_volume_change"))
     dataset = Dataset.model_validate({"source": {"kind": "csv", "path": str(path)}, "interval": "1min"})
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -77,7 +76,7 @@ def measure(path: Path) -> None:
     bars = prepare(raw, dataset, Repair(), name="benchmark", now=pd.Timestamp("2026-01-01", tz="UTC")).bars
     del raw
     lap("prepare")
-    data = window_series(bars, windows, target, TargetConfig(kind="log_return"))
+    data = window_series(bars, windows, target)
     batch = data.gather(torch.from_numpy(data.split.train[:256]))
     lap("window")
     peak = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base)

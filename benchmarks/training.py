@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,11 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from carrossel import cells
+from carrossel.forecaster.heads.base import HeadConfig
 from carrossel.forecaster.module import MINIBATCHES_PER_CHUNK
 from carrossel.forecaster.network import Network
 from carrossel.recorder import MemoryRecorder
-from carrossel.targets.base import TargetConfig
-from carrossel.targets.base import registry as targets
+from carrossel.targets.base import TargetConfig, make_target
 from carrossel.training.config import Recipe, Training
 from carrossel.training.fitting import fit
 from carrossel.windows.config import Windows
@@ -36,6 +37,7 @@ from carrossel.windows.tensor import WindowedSeries, window_series
 
 ROWS, BATCH, HIDDEN = 500_000, 256, 32
 GOAL = 1.10
+HEAD, TARGET = HeadConfig(kind="point"), TargetConfig(kind="log_return")
 WINDOWS = Windows(lookback=60, features=("log_return", "log_range", "log_volume_change", "close", "volume"))
 
 
@@ -63,14 +65,14 @@ def synthetic_series() -> WindowedSeries:
             "volume": rng.lognormal(size=ROWS),
         }
     )
-    return window_series(bars, WINDOWS, targets.load("log_return")(), TargetConfig(kind="log_return"))
+    return window_series(bars, WINDOWS, make_target(TARGET))
 
 
 def shorten(data: WindowedSeries, steps: int) -> WindowedSeries:
     """The same series with as many training windows as `steps` minibatches take, and few to validate on."""
     split = data.split
     short = type(split)(split.train[: steps * BATCH], split.validation[:BATCH], split.test[:BATCH], split.train_rows)
-    return type(data)(**{**data.__dict__, "split": short})
+    return replace(data, split=short)
 
 
 def bare_loop(data: WindowedSeries, recipe: Recipe) -> float:
@@ -78,14 +80,13 @@ def bare_loop(data: WindowedSeries, recipe: Recipe) -> float:
     network = Network(recipe.kind, recipe.cell, data.series.shape[1], seed=1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
     window = torch.arange(1 - data.lookback, 1)
-    target = targets.load("log_return")()
     origins = torch.from_numpy(data.split.train)
     start = 0.0
     order = torch.randperm(len(origins), generator=torch.Generator().manual_seed(1))
     for number, batch in enumerate(origins[order].split(BATCH)):
         if number == MINIBATCHES_PER_CHUNK:
             start = time.perf_counter()
-        loss = target.loss(network(data.series[batch[:, None] + window]), data.labels[batch])
+        loss = network.head.loss(network(data.series[batch[:, None] + window]), data.labels[batch])
         optimizer.zero_grad()
         loss.backward()
         clip_grad_norm_(network.parameters(), 1.0)
@@ -97,8 +98,7 @@ def lightning_path(data: WindowedSeries, recipe: Recipe) -> float:
     """Seconds of one epoch as `train` runs it."""
     timer = StepTimer()
     with tempfile.TemporaryDirectory() as folder:
-        target = targets.load("log_return")()
-        fit(data, target, recipe, MemoryRecorder(), name="benchmark", checkpoints=Path(folder), callbacks=[timer])
+        fit(data, recipe, MemoryRecorder(), name="benchmark", checkpoints=Path(folder), callbacks=[timer])
     return timer.end - timer.start
 
 
@@ -118,7 +118,7 @@ def main() -> int:
         data = shorten(whole, steps)
         cell = cells.registry.load(kind).Config(hidden_size=HIDDEN)
         training = Training(epochs=1, batch_size=BATCH, learning_rate=1e-3)
-        recipe = Recipe("benchmark", kind, kind, cell, WINDOWS, TargetConfig(kind="log_return"), training)
+        recipe = Recipe("benchmark", kind, kind, cell, WINDOWS, TARGET, HEAD, training)
         bare_loop(shorten(whole, 16), recipe)
         pairs = []
         for turn in range(5 if quick else 7):

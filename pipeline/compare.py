@@ -16,7 +16,7 @@ def compare() -> None:
     root = project_root()
     models, reports = root / "models", root / "reports"
     params = load_params()
-    names = {*lookup("cells", params), "tuned"}
+    names = {*lookup("cells", params), "tuned", *(params.get("baselines") or {})}
     contests = [read_contest(dataset, models, reports, names) for dataset in lookup("datasets", params)]
     page = render_report(contests)
     with replacing_folder(reports / "plots") as folder:

@@ -68,6 +68,21 @@ def lookup(dotted: str, params: dict[str, Any]) -> Any:
     return node
 
 
+def lookup_for(dataset: str, section: str, params: dict[str, Any]) -> Any:
+    """A section as a dataset's own keys change it; one that names another `kind` replaces it whole.
+
+    Raises:
+        ConfigError: see `lookup`.
+    """
+    own = lookup(f"datasets.{dataset}", params).get(section)
+    if not own:
+        return lookup(section, params)
+    general = params.get(section) or {}
+    if not isinstance(own, dict) or own.get("kind", general.get("kind")) != general.get("kind"):
+        return own
+    return {**general, **own}
+
+
 def validate(values: Any, model: type[S], name: str) -> S:
     """Check plain data against a section's model.
 

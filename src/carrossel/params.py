@@ -1,4 +1,4 @@
-"""The whole of params.yaml, for `carrossel check` and for editors. Stages read one section each and never this."""
+"""The whole of params.yaml, for `carrossel check` and for editors. Stages read single sections and never this."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from pydantic import Field, create_model
 
 from carrossel import cells
 from carrossel.bars.config import Dataset, Repair
-from carrossel.config import Section, validate
-from carrossel.targets.base import TargetConfig, read_target
+from carrossel.baselines.base import read_baselines
+from carrossel.baselines.base import registry as baselines
+from carrossel.config import Section, lookup_for, validate
+from carrossel.targets.base import TargetConfig
 from carrossel.tracking.config import Tracking
 from carrossel.training.config import Training, read_recipe
 from carrossel.tuning.config import Tuning
 from carrossel.tuning.space import check_space
+from carrossel.walk_forward.config import WalkForward
 from carrossel.windows.config import Windows
 
 
 def params_model() -> type[Section]:
-    """The model of params.yaml, with one optional entry per registered cell."""
-    configs: dict[str, Any] = {kind: (cells.registry.load(kind).Config | None, None) for kind in cells.registry.kinds()}
+    """The model of params.yaml, with one optional entry per registered cell and baseline."""
+    entries: dict[str, Any] = {kind: (cells.registry.load(kind).Config | None, None) for kind in cells.registry.kinds()}
+    simple: dict[str, Any] = {kind: (baselines.load(kind).Config | None, None) for kind in baselines.kinds()}
     return create_model(
         "Params",
         __base__=Section,
@@ -27,9 +31,15 @@ def params_model() -> type[Section]:
         bars=(Repair, Field(description="How prepare repairs.")),
         windows=(Windows, Field(description="How a series is cut and split.")),
         target=(TargetConfig, Field(description="What is forecast.")),
-        cells=(create_model("Cells", __base__=Section, **configs), Field(description="One entry per competitor.")),
+        head=(
+            dict[str, Any],
+            Field(description="What the network's last numbers mean: a kind and that head's own keys."),
+        ),
+        cells=(create_model("Cells", __base__=Section, **entries), Field(description="One entry per competitor.")),
+        baselines=(create_model("Baselines", __base__=Section, **simple), Field(description="One entry per baseline.")),
         training=(Training, Field(description="How a network is fitted.")),
         tuning=(Tuning, Field(description="The study.")),
+        walk_forward=(WalkForward, Field(description="Refitting through time.")),
         tracking=(Tracking, Field(Tracking(), description="Where runs are recorded.")),
     )
 
@@ -41,10 +51,11 @@ def check(params: dict[str, Any]) -> None:
         ConfigError: naming key, value and what is allowed.
     """
     validate(params, params_model(), "params.yaml")
-    read_target(params)
+    read_baselines(params)
     tuning = validate(params["tuning"], Tuning, "tuning")
     for dataset in params["datasets"]:
         check_space(read_recipe(dataset, tuning.cell, params, competitor="tuned"), tuning)
+        validate(lookup_for(dataset, "walk_forward", params), WalkForward, "walk_forward")
 
 
 def schema() -> dict[str, Any]:

@@ -40,3 +40,20 @@ def write_competitor(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def write_baseline(tmp_path: Path) -> Callable[..., Path]:
+    """Write models/D/baselines/B: a manifest without cell and the forecasts, no weights."""
+
+    def write(name: str, forecasts: pd.DataFrame, *, dataset: str = "toy", **changes: Any) -> Path:
+        folder = tmp_path / "models" / dataset / "baselines" / name
+        folder.mkdir(parents=True)
+        manifest = make_manifest(name, dataset=dataset, baseline={"kind": name, "config": {"lags": 2}}, **changes)
+        for key in ("cell", "training", "parameters", "best_epoch"):
+            del manifest[key]
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        forecasts.to_parquet(folder / "forecasts.parquet", index=False)
+        return folder
+
+    return write

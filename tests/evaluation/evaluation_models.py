@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 LAST_CLOSE = [10.0, 12.0, 11.0, 11.0]
 TRUTH = [12.0, 11.0, 11.0, 14.0]
+
+ROWS = 60
+"""Rows that a test against persistence can be sure of."""
 
 
 def make_manifest(name: str, **changes: Any) -> dict[str, Any]:
@@ -21,6 +25,7 @@ def make_manifest(name: str, **changes: Any) -> dict[str, Any]:
         "cell": {"kind": name, "config": {"hidden_size": 2}},
         "windows": {"lookback": 3, "horizon": 1, "features": ["log_return"]},
         "target": {"kind": "log_return"},
+        "unit": "price",
         "training": {"seed": 1, "epochs": 2},
         "parameters": 7,
         "best_epoch": 1,
@@ -36,20 +41,55 @@ def make_forecasts(
     validation: Sequence[float],
     test: Sequence[float],
     truth: Sequence[float] = TRUTH,
-    last_close: Sequence[float] = LAST_CLOSE,
+    unchanged: Sequence[float] = LAST_CLOSE,
+    horizon: int = 1,
+    quantiles: Mapping[str, Sequence[float]] | None = None,
 ) -> pd.DataFrame:
-    days = pd.date_range("2020-01-01", periods=len(truth) + 1, tz="UTC").as_unit("ns")
+    days = pd.date_range("2020-01-01", periods=len(truth) + horizon, tz="UTC").as_unit("ns")
     parts = [
         pd.DataFrame(
             {
                 "split": split,
-                "origin": days[:-1],
-                "time": days[1:],
-                "last_close": last_close,
+                "origin": days[:-horizon],
+                "time": days[horizon:],
+                "horizon": horizon,
+                "last_close": 10.0,
+                "unchanged": unchanged,
                 "truth": truth,
                 "forecast": forecast,
+                **(quantiles or {}),
             }
         )
         for split, forecast in (("validation", validation), ("test", test))
     ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_moves(unit: str = "price") -> tuple[list[float], list[float]]:
+    """Truth and persistence's forecast of `ROWS` rows that move at random, the same in every call."""
+    rng = np.random.default_rng(1)
+    if unit == "probability":
+        return rng.integers(0, 2, ROWS).astype(float).tolist(), [0.5] * ROWS
+    level = 100 + rng.normal(0, 1, ROWS + 1).cumsum()
+    return level[1:].tolist(), level[:-1].tolist()
+
+
+def make_forecasts_that_know(share: float, unit: str = "price", **changes: Any) -> pd.DataFrame:
+    """Forecasts that take that share of each true change from persistence: skill 1 − (1 − share)²."""
+    truth, unchanged = make_moves(unit)
+    forecast = [last + share * (true - last) for true, last in zip(truth, unchanged, strict=True)]
+    return make_forecasts(forecast, forecast, truth, unchanged, **changes)
+
+
+def make_walk_forward(
+    shares: Mapping[str, Mapping[int, float]], unit: str = "price", horizon: int = 1, folds: int = 3
+) -> pd.DataFrame:
+    """Rows of a walk-forward: each model's seed takes that share of each true change from persistence."""
+    parts = []
+    for model, seeds in shares.items():
+        for seed, share in seeds.items():
+            rows = make_forecasts_that_know(share, unit, horizon=horizon)
+            rows = rows[rows["split"] == "test"].drop(columns="split").reset_index(drop=True)
+            fold = np.arange(ROWS) * folds // ROWS
+            parts.append(rows.assign(dataset="toy", model=model, seed=seed, fold=fold))
     return pd.concat(parts, ignore_index=True)

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation_models import LAST_CLOSE, make_forecasts
+from evaluation_models import LAST_CLOSE, make_forecasts, make_forecasts_that_know, make_walk_forward
 
 from carrossel.errors import ModelError
 from carrossel.evaluation.comparison.contest import Contest, read_contest
-from carrossel.evaluation.comparison.figures import draw_forecast, draw_skill
-from carrossel.evaluation.comparison.page import render_report, summarise_quality, tabulate_scores
+from carrossel.evaluation.comparison.figures import draw_skill
+from carrossel.evaluation.comparison.forecasts.figures import draw_echo, draw_forecast
+from carrossel.evaluation.comparison.page import render_report, summarise_quality
 from carrossel.evaluation.comparison.summary import collect_metrics, select_gradient, tabulate_plots
+from carrossel.evaluation.comparison.tables import tabulate_horizons, tabulate_scores, tabulate_walk_forward
 from carrossel.evaluation.competitors import read_competitors
 from carrossel.evaluation.figures import render_png
 from carrossel.evaluation.scoring import evaluate
+from carrossel.evaluation.walk_forward.figures import draw_coverage_by_fold, draw_skill_by_fold
+from carrossel.evaluation.walk_forward.rows import read_walk_forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,12 +57,31 @@ def contest(write_competitor: Callable[..., Path], tmp_path: Path) -> Contest:
     return _score(tmp_path, "toy")
 
 
-def _score(root: Path, dataset: str, quality: dict[str, object] | None = None) -> Contest:
+@pytest.fixture
+def three_questions(
+    write_competitor: Callable[..., Path], write_baseline: Callable[..., Path], tmp_path: Path
+) -> list[Contest]:
+    """A price, a log variance and a probability, each with two networks, two baselines and a walk-forward."""
+    contests = []
+    for dataset, unit in (("toy", "price"), ("toy_volatility", "log_variance"), ("toy_direction", "probability")):
+        question = {"dataset": dataset, "unit": unit}
+        write_competitor("gru", make_forecasts_that_know(0.05, unit), **question)
+        write_competitor("lstm", make_forecasts_that_know(-0.05, unit), **question)
+        write_baseline("ar", make_forecasts_that_know(0.02, unit), **question)
+        write_baseline("linear", make_forecasts_that_know(0.01, unit), **question)
+        walk = tmp_path / f"{dataset}.parquet"
+        make_walk_forward({"gru": {1: 0.04, 2: 0.06}, "ar": {0: 0.02}}, unit).to_parquet(walk, index=False)
+        contests.append(_score(tmp_path, dataset, walk=walk))
+    return contests
+
+
+def _score(root: Path, dataset: str, quality: dict[str, object] | None = None, walk: Path | None = None) -> Contest:
     reports = root / "reports"
     for folder in ("evaluation", "quality"):
         (reports / folder).mkdir(parents=True, exist_ok=True)
-    evaluation = evaluate(dataset, read_competitors(root / "models" / dataset))
-    (reports / "evaluation" / f"{dataset}.json").write_text(json.dumps(evaluation))
+    competitors = read_competitors(root / "models" / dataset)
+    evaluation = evaluate(dataset, competitors, read_walk_forward(walk) if walk else None)
+    (reports / "evaluation" / f"{dataset}.json").write_text(json.dumps(evaluation, sort_keys=True))
     if quality:
         (reports / "quality" / f"{dataset}.json").write_text(json.dumps(quality))
     return read_contest(dataset, root / "models", reports)
@@ -81,6 +104,20 @@ def test_plot_tables_have_a_column_per_competitor(contest: Contest) -> None:
     assert tables["validation_loss_toy"]["gru"].tolist() == [1.5, 1.25]
 
 
+def test_plot_tables_tell_baselines_apart_and_draw_no_gradient_of_them(three_questions: list[Contest]) -> None:
+    tables = tabulate_plots(three_questions)
+    prices = tables["skill"][tables["skill"]["dataset"] == "toy"]
+    assert prices[["competitor", "kind"]].to_numpy().tolist() == [
+        ["gru", "network"],
+        ["lstm", "network"],
+        ["ar", "baseline"],
+        ["linear", "baseline"],
+    ]
+    assert (prices["lower"] <= prices["test"] + 1e-12).all()  # the interval of one and the same skill in every row
+    assert list(tables["gradient_by_lag_toy"]) == ["lag", "gru", "lstm"]
+    assert list(tables["validation_loss_toy_volatility"]) == ["epoch", "gru", "lstm"]
+
+
 def test_the_gradient_is_of_the_lowest_layer() -> None:
     table = pd.DataFrame({"epoch": [0, 0, 1, 1], "layer": [0, 1, 0, 1], "lag": 0, "h": [1.0, 2.0, 3.0, 4.0]})
     assert select_gradient(table, last=False).tolist() == [1.0]
@@ -88,13 +125,120 @@ def test_the_gradient_is_of_the_lowest_layer() -> None:
 
 
 def test_the_table_puts_persistence_first_and_marks_the_best(contest: Contest) -> None:
-    rows = tabulate_scores(contest)
+    table = tabulate_scores(contest)
+    rows = table["rows"]
+    assert table["titles"] == ["RMSE", "MAE", "MASE", "direction", "corr.", "R²"]
     assert [row["name"] for row in rows] == ["persistence", "gru", "lstm"]
     assert [row["best"] for row in rows] == [False, True, False]
     assert rows[0]["skill"] == "0 %"
-    assert rows[0]["directional_accuracy"] == "–"
+    assert rows[0]["metrics"][3] == "–"
     assert rows[1]["skill"] == "+28.57 %"
-    assert rows[1]["rmse"] == "1.5811"  # √(10/4), five digits as the largest of the column
+    assert rows[1]["metrics"][0] == "1.5811"  # √(10/4), five digits as the largest of the column
+
+
+def test_baselines_come_after_the_networks_and_every_row_has_its_verdict(three_questions: list[Contest]) -> None:
+    rows = tabulate_scores(three_questions[0])["rows"]
+    assert [(row["name"], row["kind"]) for row in rows] == [
+        ("persistence", "reference"),
+        ("gru", "network"),
+        ("lstm", "network"),
+        ("ar", "baseline"),
+        ("linear", "baseline"),
+    ]
+    assert re.fullmatch(r"beats persistence \(p = 0\.\d+\)", rows[1]["verdict"])
+    assert rows[1]["interval"] == "+9.75 … +9.75"
+    assert rows[2]["verdict"] == "echo"
+    assert rows[0]["verdict"] == "–"
+
+
+def test_each_unit_has_the_columns_that_make_sense(three_questions: list[Contest]) -> None:
+    _, volatility, direction = (tabulate_scores(contest) for contest in three_questions)
+    assert volatility["titles"] == ["RMSE", "MAE", "QLIKE", "corr.", "R²"]
+    assert direction["titles"] == ["log loss", "Brier", "direction", "PT p"]
+    assert direction["rows"][0]["metrics"] == ["0.6931", "0.2500", "–", "–"]  # ln 2 and ½²
+    assert direction["rows"][1]["metrics"][1] == "0.2256"  # 0.475²
+
+
+def test_bands_are_a_column_only_where_there_are_quantiles(
+    write_competitor: Callable[..., Path], tmp_path: Path
+) -> None:
+    far = {"q05": [0.0] * 4, "q95": [13.0] * 4}  # three of four truths are below 13
+    write_competitor("gru", make_forecasts(HALF, HALF, quantiles=far))
+    write_competitor("lstm", make_forecasts(HALF, HALF))
+    contest = _score(tmp_path, "toy")
+    table = tabulate_scores(contest)
+    assert table["titles"][-1] == "90 % band"
+    assert [row["metrics"][-1] for row in table["rows"]] == ["–", "75.0 %", "–"]
+    assert "should hold 90 % of what came" in render_report([contest])
+
+
+def test_horizons_are_a_table_of_their_own_in_order_where_there_are_several(
+    write_competitor: Callable[..., Path], contest: Contest, tmp_path: Path
+) -> None:
+    assert tabulate_horizons(contest) is None
+    parts = [make_forecasts_that_know(0.05 * h, horizon=h) for h in (1, 2, 10)]
+    write_competitor("gru", pd.concat(parts), dataset="far")
+    table = tabulate_horizons(_score(tmp_path, "far"))
+    assert table is not None
+    assert table["horizons"] == ["1", "2", "10"]
+    assert table["rows"][0]["skills"] == ["+9.75 %", "+19.00 %", "+75.00 %"]
+
+
+def test_the_walk_forwards_table_has_a_row_per_model_baselines_last(three_questions: list[Contest]) -> None:
+    rows = tabulate_walk_forward(three_questions[0])
+    assert [(row["name"], row["kind"], row["best"]) for row in rows] == [
+        ("gru", "network", True),
+        ("ar", "baseline", False),
+    ]
+    assert rows[0]["mean_skill"] == "+9.74 %"  # of 1 − 0.96² and 1 − 0.94²
+    assert rows[0]["spread"] == "± 2.69"  # their distance / √2
+    assert rows[0]["skill"] == "+9.75 %"
+    assert rows[1]["spread"] == "–"
+    assert rows[0]["coverage"]["own"] == "–"
+    assert tabulate_walk_forward(three_questions[2])[0]["coverage"]["split"] == "–"
+
+
+def test_the_report_states_units_number_tried_and_the_walk_forward(three_questions: list[Contest]) -> None:
+    page = render_report(three_questions)
+    seen = _Outline()
+    seen.feed(page)
+    assert not seen.open
+    assert "Walk-forward" in seen.headings
+    assert "4 tried\n  (2 networks, 2 baselines); p corrected by Holm." in page
+    assert "persistence says: up is as likely as not (50 %)" in page
+    assert page.count("coverage of conformal intervals by fold") == 2  # not for probabilities
+    assert page.count("correlation of forecast moves with true moves by lag") == 2
+
+
+def test_the_echo_figure_sets_the_chosen_network_beside_persistence(three_questions: list[Contest]) -> None:
+    axes = draw_echo(three_questions[0]).axes[0]
+    lines = {line.get_label(): np.asarray(line.get_ydata()) for line in axes.lines}
+    assert {"persistence", "gru (chosen network)", "ar (best baseline)"} <= set(lines)
+    assert lines["persistence"].argmax() == 1
+
+
+def test_skill_is_drawn_with_the_ends_of_its_interval(three_questions: list[Contest]) -> None:
+    contest = three_questions[2]
+    figure = draw_skill([contest])
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["linear", "ar", "lstm", "gru"]  # from the bottom: baselines under the networks
+    drawn = [list(line.get_xdata()) for line in figure.axes[0].lines]
+    for found in contest.evaluation["judgements"].values():
+        assert [found["lower"], found["upper"]] in drawn
+
+
+def test_folds_are_drawn_at_their_first_bar(three_questions: list[Contest]) -> None:
+    lines = {line.get_label(): line for line in draw_skill_by_fold(three_questions[0]).axes[0].lines}
+    assert lines["gru (chosen network)"].get_ydata() == pytest.approx([0.0975] * 3)
+    days = pd.DatetimeIndex(lines["gru (chosen network)"].get_xdata())
+    assert [str(day.date()) for day in days] == ["2020-01-01", "2020-01-21", "2020-02-10"]
+
+
+def test_coverage_is_drawn_for_split_and_adaptive_and_not_for_probabilities(three_questions: list[Contest]) -> None:
+    figure = draw_coverage_by_fold(three_questions[1])
+    assert figure is not None
+    assert [axes.get_title(loc="left").split(":")[0] for axes in figure.axes] == ["split", "adaptive"]
+    assert draw_coverage_by_fold(three_questions[2]) is None
 
 
 def test_the_report_needs_no_other_file(contest: Contest) -> None:
@@ -104,6 +248,8 @@ def test_the_report_needs_no_other_file(contest: Contest) -> None:
     assert all(address.startswith("data:") for address in addresses)
     assert "url(" not in page
     assert "<script" not in page
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in page
 
 
 def test_the_report_is_well_formed_and_tells_things_in_order(contest: Contest) -> None:
@@ -114,12 +260,13 @@ def test_the_report_is_well_formed_and_tells_things_in_order(contest: Contest) -
     assert seen.headings == [
         "Scores",
         "Forecast against truth",
+        "Does it look ahead, or repeat?",
         "How far back the gradient reaches",
         "Learning curves",
         "What gets registered",
         "Where this comes from",
     ]
-    assert "gru, chosen on validation, beats “tomorrow = today” on toy by 29 % in squared error" in page
+    assert "gru, chosen on validation, is suspiciously good on toy (skill +29 %): check for leakage." in page
     assert "ab" * 32 in page
     assert "c0de" in page
 
@@ -146,6 +293,17 @@ def test_a_skill_far_below_the_others_is_drawn_at_the_edge_with_its_number(
     axes = draw_skill([_score(tmp_path, "toy")]).axes[0]
     assert axes.get_xlim()[0] > -10
     assert any(text.get_text().startswith("−28,") for text in axes.texts)  # 1 − 4·10⁶/14 and a little, in percent
+
+
+def test_a_skill_far_above_the_others_is_drawn_at_the_other_edge(
+    write_competitor: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in ("gru", "lstm", "peephole"):
+        write_competitor(name, make_forecasts_that_know(0.005))
+    write_competitor("rnn", make_forecasts_that_know(0.9))
+    axes = draw_skill([_score(tmp_path, "toy")]).axes[0]
+    assert axes.get_xlim()[1] < 0.5
+    assert "+99 %" in [text.get_text() for text in axes.texts]
 
 
 def test_one_dataset_with_one_competitor_of_one_epoch_is_enough(
@@ -187,7 +345,7 @@ def test_a_missing_evaluation_says_what_to_run(write_competitor: Callable[..., P
         read_contest("toy", tmp_path / "models", tmp_path / "reports")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", ""])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "", '{"competitors": {}}'])
 def test_a_broken_evaluation_says_what_to_run(text: str, contest: Contest, tmp_path: Path) -> None:
     (tmp_path / "reports" / "evaluation" / "toy.json").write_text(text)
     with pytest.raises(ModelError, match=r"isn't an evaluation.*Run dvc repro evaluate@toy"):

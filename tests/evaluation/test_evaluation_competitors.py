@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 from evaluation_models import LAST_CLOSE, TRUTH, make_forecasts
 
 from carrossel.errors import ModelError
-from carrossel.evaluation.competitors import FILES, read_competitors
+from carrossel.evaluation.competitors import FILES, NETWORK_FILES, read_competitors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,78 @@ def test_rows_come_in_time_order(write_competitor: Callable[..., Path], tmp_path
     write_competitor("rnn", make_forecasts(GOOD, GOOD).iloc[::-1])
     rows = read_competitors(tmp_path / "models" / "toy")[0].rows("test")
     assert rows["truth"].tolist() == TRUTH
-    assert rows["last_close"].tolist() == LAST_CLOSE
+    assert rows["unchanged"].tolist() == LAST_CLOSE
+
+
+def test_baselines_come_after_the_networks_and_need_no_history(
+    write_competitor: Callable[..., Path], write_baseline: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_competitor("rnn")
+    write_baseline("ar", make_forecasts(GOOD, GOOD))
+    write_baseline("persistence", make_forecasts(GOOD, GOOD))  # what all are measured against, so no competitor
+    competitors = read_competitors(tmp_path / "models" / "toy")
+    assert [(c.name, c.is_baseline) for c in competitors] == [("rnn", False), ("ar", True)]
+    assert competitors[1].history.empty
+
+
+def test_names_choose_among_networks_and_baselines(
+    write_competitor: Callable[..., Path], write_baseline: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in ("rnn", "gone"):
+        write_competitor(name)
+    for name in ("ar", "drift"):
+        write_baseline(name, make_forecasts(GOOD, GOOD))
+    found = read_competitors(tmp_path / "models" / "toy", {"rnn", "ar", "absent"})
+    assert [c.name for c in found] == ["rnn", "ar"]
+
+
+def test_a_network_and_a_baseline_of_one_name_are_refused(
+    write_competitor: Callable[..., Path], write_baseline: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_competitor("mlp")
+    write_baseline("mlp", make_forecasts(GOOD, GOOD))
+    with pytest.raises(ModelError, match="both called 'mlp'"):
+        read_competitors(tmp_path / "models" / "toy")
+
+
+def test_a_broken_baseline_is_named_with_its_folder(
+    write_competitor: Callable[..., Path], write_baseline: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_competitor("rnn")
+    (write_baseline("ar", make_forecasts(GOOD, GOOD)) / "forecasts.parquet").unlink()
+    with pytest.raises(ModelError, match=r"toy/baselines/ar lacks forecasts.parquet"):
+        read_competitors(tmp_path / "models" / "toy")
+
+
+def test_rows_are_of_the_nearest_horizon_unless_another_is_asked_for(
+    write_competitor: Callable[..., Path], tmp_path: Path
+) -> None:
+    near, far = make_forecasts(GOOD, GOOD), make_forecasts(LAST_CLOSE, LAST_CLOSE, horizon=2)
+    write_competitor("rnn", pd.concat([far, near]))
+    competitor = read_competitors(tmp_path / "models" / "toy")[0]
+    assert competitor.horizons == (1, 2)
+    assert competitor.rows("test")["forecast"].tolist() == GOOD
+    assert competitor.rows("test", 2)["forecast"].tolist() == LAST_CLOSE
+
+
+def test_quantile_columns_are_found_by_level(write_competitor: Callable[..., Path], tmp_path: Path) -> None:
+    write_competitor("gru", make_forecasts(GOOD, GOOD, quantiles={"q05": GOOD, "q95": GOOD}))
+    write_competitor("rnn")
+    gru, rnn = read_competitors(tmp_path / "models" / "toy")
+    assert gru.quantiles == {0.05: "q05", 0.95: "q95"}
+    assert rnn.quantiles == {}
+
+
+def test_competitors_that_answer_other_questions_are_named(
+    write_competitor: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_competitor("gru")
+    write_competitor("lstm", unit="log_variance")
+    with pytest.raises(ModelError, match=r"gru and lstm differ in the unit \(price against log_variance\)"):
+        read_competitors(tmp_path / "models" / "toy")
+    write_competitor("rnn", pd.concat([make_forecasts(GOOD, GOOD), make_forecasts(GOOD, GOOD, horizon=2)]))
+    with pytest.raises(ModelError, match=r"gru and rnn differ in windows.horizon"):
+        read_competitors(tmp_path / "models" / "toy", {"gru", "rnn"})
 
 
 @pytest.mark.parametrize("make", [True, False])
@@ -41,21 +113,21 @@ def test_no_model_at_all_says_what_to_run(make: bool, tmp_path: Path) -> None:
         read_competitors(folder)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", FILES + NETWORK_FILES)
 def test_a_half_there_folder_names_what_lacks(name: str, write_competitor: Callable[..., Path], tmp_path: Path) -> None:
     (write_competitor("rnn") / name).unlink()
     with pytest.raises(ModelError, match=rf"toy/rnn lacks {name}"):
         read_competitors(tmp_path / "models" / "toy")
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if not name.endswith(".csv")])
+@pytest.mark.parametrize("name", FILES)
 def test_a_broken_file_is_one_clear_error(name: str, write_competitor: Callable[..., Path], tmp_path: Path) -> None:
     (write_competitor("rnn") / name).write_text("{")
     with pytest.raises(ModelError, match=r"toy/rnn has a file that can't be read"):
         read_competitors(tmp_path / "models" / "toy")
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".csv")])
+@pytest.mark.parametrize("name", NETWORK_FILES)
 def test_an_empty_table_is_one_clear_error(name: str, write_competitor: Callable[..., Path], tmp_path: Path) -> None:
     (write_competitor("rnn") / name).write_text("")
     with pytest.raises(ModelError, match=r"toy/rnn has a file that can't be read"):
@@ -71,9 +143,9 @@ def test_a_table_without_its_columns_names_them(write_competitor: Callable[..., 
 def test_a_manifest_without_a_key_names_it(write_competitor: Callable[..., Path], tmp_path: Path) -> None:
     path = write_competitor("rnn") / "manifest.json"
     manifest = json.loads(path.read_text())
-    del manifest["parameters"]
+    del manifest["windows"]
     path.write_text(json.dumps(manifest))
-    with pytest.raises(ModelError, match=r"toy/rnn/manifest.json: parameters: field required"):
+    with pytest.raises(ModelError, match=r"toy/rnn/manifest.json: windows: field required"):
         read_competitors(tmp_path / "models" / "toy")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from evaluation_models import make_forecasts, make_forecasts_that_know, make_walk_forward
 
 from carrossel.bars.store import write_bars
 from carrossel.errors import CarrosselError, ModelError
@@ -23,7 +24,7 @@ PIPELINE = Path(__file__).parents[2] / "pipeline"
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CARROSSEL_ROOT", str(tmp_path))
-    (tmp_path / "params.yaml").write_text("datasets: {toy: {}}\ncells: {lstm: {}}\n")
+    (tmp_path / "params.yaml").write_text("datasets: {toy: {}}\ncells: {lstm: {}}\nbaselines: {ar: {}}\n")
     return tmp_path
 
 
@@ -46,9 +47,13 @@ print(sorted({{"torch", "lightning", "pytorch_lightning", "mlflow", "optuna"}} &
     assert done.stdout.strip() == "[]"
 
 
-def test_evaluate_and_compare_write_the_same_bytes_twice(project: Path, write_competitor: Callable[..., Path]) -> None:
+def test_evaluate_and_compare_write_the_same_bytes_twice(
+    project: Path, write_competitor: Callable[..., Path], write_baseline: Callable[..., Path]
+) -> None:
     for name in ("lstm", "tuned", "gone"):  # the last is no longer in params.yaml
         write_competitor(name)
+    for name in ("ar", "dropped"):
+        write_baseline(name, make_forecasts([11.0, 11.5, 11.0, 12.5], [11.0, 13.0, 12.0, 12.0]))
     seen = []
     for _ in range(2):
         run_stage("evaluate", "score", "toy")
@@ -70,7 +75,23 @@ def test_evaluate_and_compare_write_the_same_bytes_twice(project: Path, write_co
     }
     evaluation = json.loads(seen[0]["reports/evaluation/toy.json"])
     assert json.loads(seen[0]["metrics.json"])["toy"]["tuned"] == evaluation["rows"]["test"]["tuned"]
-    assert set(evaluation["competitors"]) == {"lstm", "tuned"}
+    assert set(evaluation["competitors"]) == {"lstm", "tuned", "ar"}
+    assert "walk_forward" not in evaluation
+
+
+def test_evaluate_takes_in_a_walk_forward_where_there_is_one_and_needs_no_baselines(
+    project: Path, write_competitor: Callable[..., Path]
+) -> None:
+    (project / "params.yaml").write_text("datasets: {toy: {}}\ncells: {lstm: {}}\n")
+    write_competitor("lstm", make_forecasts_that_know(0.05))
+    (project / "reports" / "walk_forward").mkdir(parents=True)
+    table = make_walk_forward({"lstm": {1: 0.04, 2: 0.06}})
+    table.to_parquet(project / "reports" / "walk_forward" / "toy.parquet", index=False)
+    run_stage("evaluate", "score", "toy")
+    run_stage("compare", "compare")
+    evaluation = json.loads((project / "reports" / "evaluation" / "toy.json").read_text())
+    assert evaluation["walk_forward"]["models"]["lstm"]["judgement"]["verdict"] == "beats persistence"
+    assert "<h2>Walk-forward</h2>" in (project / "reports" / "report.html").read_text()
 
 
 def test_a_stage_that_fails_leaves_what_was_there(project: Path, write_competitor: Callable[..., Path]) -> None:

@@ -9,34 +9,42 @@ import torch
 from safetensors import safe_open
 
 from carrossel import cells
-from carrossel.errors import ModelError, SeriesTooShort
+from carrossel.errors import ConfigError, ModelError, SeriesTooShort
+from carrossel.forecaster.heads.base import read_head
 from carrossel.forecaster.network import Network
 from carrossel.forecaster.stored import load, save
-from carrossel.targets.base import TargetConfig
-from carrossel.targets.base import registry as targets
+from carrossel.targets.base import TargetConfig, make_target
 from carrossel.windows.config import Windows
 from carrossel.windows.tensor import window_series
 
 WINDOWS = Windows(lookback=6, features=("log_return", "close"))
 
 
+def store(folder, bars, kind="log_return", head="point", windows=WINDOWS, columns=()):
+    """Write a model folder with untrained weights."""
+    target, section = TargetConfig(kind=kind), read_head({"kind": head}, TargetConfig(kind=kind))
+    data = window_series(bars, windows, make_target(target))
+    config = cells.registry.load("gru").Config(hidden_size=4)
+    network = Network("gru", config, len(windows.features), seed=3, head=section, horizons=len(windows.horizons))
+    network.head.prepare(data.labels[torch.from_numpy(data.split.train)])
+    manifest = {
+        "cell": {"kind": "gru", "config": config.model_dump(mode="json")},
+        "windows": windows.model_dump(mode="json"),
+        "target": target.model_dump(mode="json"),
+        "head": section.model_dump(mode="json"),
+        "scalers": {"features": data.feature_scaler.as_dict(), "label": data.label_scaler.as_dict()},
+        "bars": {"columns": list(columns)},
+    }
+    folder.mkdir()
+    save(folder, network, manifest)
+    return network, data
+
+
 @pytest.fixture(params=["log_return", "price"])
 def model(request, make_bars, tmp_path):
     bars = make_bars(300)
-    target_config = TargetConfig(kind=request.param)
-    data = window_series(bars, WINDOWS, targets.load(request.param)(), target_config)
-    config = cells.registry.load("gru").Config(hidden_size=4)
-    network = Network("gru", config, 2, seed=3)
-    manifest = {
-        "cell": {"kind": "gru", "config": config.model_dump(mode="json")},
-        "windows": WINDOWS.model_dump(mode="json"),
-        "target": target_config.model_dump(mode="json"),
-        "scalers": {"features": data.feature_scaler.as_dict(), "label": data.label_scaler.as_dict()},
-    }
     folder = tmp_path / "model"
-    folder.mkdir()
-    save(folder, network, manifest)
-    return folder, network, data, bars
+    return folder, *store(folder, bars, request.param), bars
 
 
 def test_raw_bars_in_price_forecast_out(model):
@@ -47,7 +55,7 @@ def test_raw_bars_in_price_forecast_out(model):
     np.testing.assert_array_equal(out["last_close"], bars["close"].iloc[6:])
     origins = torch.arange(6, 300)
     with torch.no_grad():
-        label = data.label_scaler.inverse(network(data.gather(origins)).double().numpy()[:, None])[:, 0]
+        label = data.label_scaler.inverse(network.point(data.gather(origins)).double().numpy())[:, 0]
     kind = json.loads((folder / "manifest.json").read_text())["target"]["kind"]
     expected = label if kind == "price" else bars["close"].to_numpy()[6:] * np.exp(label)
     # batches of another size may sum in another order: float32's last digit
@@ -77,7 +85,7 @@ def test_windows_with_a_hole_get_no_forecast(model, make_bars):
 
 def test_too_few_bars_says_how_many_it_takes(model):
     folder, _, _, bars = model
-    with pytest.raises(SeriesTooShort, match="give at least 7"):
+    with pytest.raises(SeriesTooShort, match="6 bars were given; .* need at least 7"):
         load(folder).predict(bars.head(6))
 
 
@@ -120,3 +128,68 @@ def test_weights_of_another_shape_are_refused(model):
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match="damaged model"):
         load(folder)
+
+
+@pytest.mark.parametrize("head", ["quantiles", "student_t", "binned"])
+def test_quantiles_come_in_the_unit_of_the_forecast(make_bars, tmp_path, head):
+    bars = make_bars(300)
+    network, data = store(tmp_path / "model", bars, head=head)
+    out = load(tmp_path / "model").predict(bars)
+    assert list(out)[4:] == ["q05", "q25", "q50", "q75", "q95"]
+    origins = np.arange(6, 300)
+    with torch.no_grad():
+        scaled = network.head.quantiles(network(data.gather(torch.from_numpy(origins))), [0.05, 0.95])
+    label = data.label_scaler.inverse(scaled[:, 0].double().numpy())
+    expected = bars["close"].to_numpy()[6:, None] * np.exp(label)
+    np.testing.assert_allclose(out[["q05", "q95"]], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "head"), [("direction", "probability"), ("volatility", "point")])
+def test_other_targets_forecast_in_their_own_unit(make_bars, tmp_path, kind, head):
+    bars = make_bars(300)
+    network, data = store(tmp_path / "model", bars, kind, head)
+    out = load(tmp_path / "model").predict(bars)
+    with torch.no_grad():
+        scaled = network.point(data.gather(torch.arange(6, 300))).double().numpy()
+    np.testing.assert_allclose(out["forecast"], data.label_scaler.inverse(scaled)[:, 0], rtol=1e-5)
+
+
+def test_each_window_gets_a_row_for_every_horizon(make_bars, tmp_path):
+    bars = make_bars(300)
+    windows = WINDOWS.model_copy(update={"horizon": (1, 4)})
+    network, data = store(tmp_path / "model", bars, windows=windows, head="quantiles")
+    out = load(tmp_path / "model").predict(bars)
+    assert out["horizon"].tolist() == [1, 4] * 294
+    assert out["origin"].tolist() == bars["timestamp"].iloc[6:].repeat(2).tolist()
+    assert out["last_close"].tolist() == bars["close"].iloc[6:].repeat(2).tolist()
+    with torch.no_grad():
+        label = data.label_scaler.inverse(network.point(data.gather(torch.arange(6, 300))).double().numpy())
+    expected = bars["close"].to_numpy()[6:, None] * np.exp(label)
+    np.testing.assert_allclose(out["forecast"], expected.reshape(-1), rtol=1e-6)
+    np.testing.assert_allclose(out["q50"], out["forecast"], rtol=1e-12)
+
+
+def test_a_model_trained_on_finer_bars_variance_refuses_bars_without_it(make_bars, tmp_path):
+    bars = make_bars(300).assign(realised_variance=np.linspace(1e-4, 2e-4, 300))
+    windows = WINDOWS.model_copy(update={"features": ("log_variance",)})
+    store(tmp_path / "model", bars, "volatility", windows=windows, columns=["close", "realised_variance"])
+    stored = load(tmp_path / "model")
+    assert len(stored.predict(bars)) == 294
+    with pytest.raises(ModelError, match=r"bars lack the columns realised_variance\."):
+        stored.predict(bars.drop(columns="realised_variance"))
+
+
+def test_a_hole_that_no_feature_shows_gets_no_forecast(make_bars, tmp_path):
+    windows = WINDOWS.model_copy(update={"features": ("hour_sin", "hour_cos")})
+    store(tmp_path / "model", make_bars(300), windows=windows)
+    out = load(tmp_path / "model").predict(make_bars(30, missing=(15,)))
+    assert out["origin"].dt.hour.tolist() == [*range(6, 15), 21, 22, 23, *range(6)]
+    assert np.isfinite(out["forecast"]).all()
+
+
+def test_a_folder_whose_head_cannot_answer_its_target_is_refused(make_bars, tmp_path):
+    store(tmp_path / "model", make_bars(300))
+    file = tmp_path / "model" / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"head": {"kind": "probability"}}))
+    with pytest.raises(ConfigError, match=r"head\.kind = 'probability': target log_return is answered by point"):
+        load(tmp_path / "model")

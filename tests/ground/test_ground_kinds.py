@@ -11,11 +11,14 @@ from carrossel.targets.base import registry as targets
 
 
 def test_kinds_are_the_files_of_the_room():
-    assert targets.kinds() == ["log_return", "price"]
+    assert targets.kinds() == ["direction", "log_return", "price", "volatility"]
 
 
 def test_an_unknown_kind_lists_the_known_ones():
-    with pytest.raises(UnknownKind, match=r"target kind 'pric' doesn't exist\. Choose one of: log_return, price\."):
+    with pytest.raises(
+        UnknownKind,
+        match=r"target kind 'pric' doesn't exist\. Choose one of: direction, log_return, price, volatility\.",
+    ):
         targets.load("pric")
 
 

@@ -17,7 +17,18 @@ from carrossel.kinds import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
-STAGES = ["download", "prepare", "explore", "train", "tune", "evaluate", "compare", "register"]
+STAGES = [
+    "download",
+    "prepare",
+    "explore",
+    "train",
+    "tune",
+    "baselines",
+    "walk_forward",
+    "evaluate",
+    "compare",
+    "register",
+]
 
 # Rooms that go in as whole folders, to keep DVC's files small (each entry costs a no-op `dvc repro` 2 ms): an edit to one of
 # these modules reruns stages that don't import it, which is slow but never wrong.
@@ -36,8 +47,16 @@ SAMPLES = "src/carrossel/bars/samples"  # read as data: the embedded prices
 CHOSEN = {
     "download": {"carrossel.bars.sources": "${item.source.kind}"},
     "prepare": {"carrossel.bars.sources": "${item.source.kind}"},
-    "train": {"carrossel.cells": "${item.cell}", "carrossel.targets": "${target.kind}"},
-    "tune": {"carrossel.cells": "${tuning.cell}", "carrossel.targets": "${target.kind}"},
+    "train": {"carrossel.cells": "${item.cell}"},
+    "tune": {"carrossel.cells": "${tuning.cell}"},
+}
+
+# Rooms of which a stage takes kinds that dvc.yaml can't name, such as a dataset's own target: each of them is a dependency.
+ANY = {
+    "train": ["carrossel.targets", "carrossel.forecaster.heads"],
+    "tune": ["carrossel.targets", "carrossel.forecaster.heads"],
+    "baselines": ["carrossel.targets", "carrossel.baselines"],
+    "walk_forward": ["carrossel.targets", "carrossel.forecaster.heads", "carrossel.baselines", "carrossel.cells"],
 }
 
 
@@ -61,8 +80,9 @@ def imported_modules(stage: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     kinds = {f"{room}.{kind}" for room in CHOSEN.get(stage, {}) for kind in Registry(room, "kind").kinds()}
+    any_kind = {f"{room}.{kind}" for room in ANY.get(stage, []) for kind in Registry(room, "kind").kinds()}
     found: set[str] = set()
-    todo = list((names & graph.modules) | kinds)
+    todo = list((names & graph.modules) | kinds | any_kind)
     while todo:
         module = todo.pop()
         if module in found:

@@ -69,6 +69,8 @@ def write_model_folder(root: Path, competitor: str = "lstm", dataset: str = "bit
         "cell": {"kind": "lstm", "config": {"hidden_size": 3, "layers": 1}},
         "windows": {"lookback": 4, "features": ["log_return"]},
         "target": {"kind": "log_return"},
+        "head": {"kind": "point"},
+        "unit": "price",
         "training": {"epochs": 2, "seed": seed},
         "parameters": 17,
         "data_sha256": "d" * 64,
@@ -83,7 +85,9 @@ def write_model_folder(root: Path, competitor: str = "lstm", dataset: str = "bit
             "split": ["validation"] * 4 + ["test"] * 8,
             "origin": start,
             "time": start + pd.Timedelta("1h"),
+            "horizon": 1,
             "last_close": close,
+            "unchanged": close,
             "truth": [price + 1 for price in close],
             "forecast": [price + 0.5 for price in close],
         }
@@ -102,8 +106,21 @@ def write_model_folder(root: Path, competitor: str = "lstm", dataset: str = "bit
     return folder
 
 
+def write_baseline_folder(root: Path, kind: str = "har", dataset: str = "bitcoin") -> Path:
+    """A baseline's folder: the forecasts of a network's, a manifest without a cell, and neither weights nor epochs."""
+    folder = write_model_folder(root, kind, dataset)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("cell", "head", "training", "parameters"):
+        del manifest[name]
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "baseline": {"kind": kind, "config": {}}}))
+    for file in folder.iterdir():
+        if file.name not in {"manifest.json", "forecasts.parquet"}:
+            file.unlink()
+    return folder
+
+
 def evaluation(dataset: str = "bitcoin", **skills: tuple[float, float]) -> dict[str, object]:
-    """An evaluation with given (validation, test) skills, and a persistence row."""
+    """An evaluation with given (validation, test) skills, and a persistence row; who has skill on test beats persistence."""
 
     def row(skill: float) -> dict[str, float]:
         return {"rmse": 1 - skill / 2, "skill": skill}
@@ -113,6 +130,12 @@ def evaluation(dataset: str = "bitcoin", **skills: tuple[float, float]) -> dict[
         "rows": {
             part: {"persistence": row(0.0), **{name: row(pair[n]) for name, pair in skills.items()}}
             for n, part in enumerate(("validation", "test"))
+        },
+        "judgements": {
+            name: {"verdict": "beats persistence", "p": 0.0005, "p_corrected": 0.001}
+            if pair[1] > 0
+            else {"verdict": "no evidence of skill", "p": 0.25, "p_corrected": 0.5}
+            for name, pair in skills.items()
         },
     }
 
@@ -131,6 +154,11 @@ def model_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_model_folder(tmp_path: Path) -> Callable[..., Path]:
     return lambda *args, **kwargs: write_model_folder(tmp_path, *args, **kwargs)
+
+
+@pytest.fixture
+def make_baseline_folder(tmp_path: Path) -> Callable[..., Path]:
+    return lambda *args, **kwargs: write_baseline_folder(tmp_path, *args, **kwargs)
 
 
 @pytest.fixture

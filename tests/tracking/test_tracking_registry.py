@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from carrossel.errors import ModelError, TrackingError
-from carrossel.tracking.registry import choose, complete_registration, delete_version
-from carrossel.tracking.relog import model_key
+from carrossel.tracking.registry import choose, complete_registration, delete_version, read_choice
+from carrossel.tracking.relog import model_key, sync
 from carrossel.tracking.reports import sync_reports
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 STAGE = Path(__file__).parents[2] / "pipeline" / "register.py"
 MODEL = "carrossel-bitcoin"
+REASON = (
+    "lstm is best by validation (skill +0.2000); on test its skill is +0.1000, p = 0.001, "
+    "verdict 'beats persistence': champion."
+)
 
 pytestmark = pytest.mark.usefixtures("plain_figures")
 
@@ -39,19 +43,62 @@ def test_the_best_by_validation_is_chosen_even_if_another_is_better_on_test(
 ) -> None:
     choice = choose(make_evaluation(lstm=(0.2, 0.1), gru=(0.1, 0.3)), {"lstm", "gru"})
     assert (choice.competitor, choice.alias) == ("lstm", "champion")
-    assert choice.reason == (
-        "lstm is best by validation (skill +0.2000) and beats persistence on test (skill +0.1000): champion."
-    )
+    assert choice.reason == REASON
 
 
 def test_a_model_that_does_not_beat_persistence_on_test_is_a_challenger(make_evaluation: Callable[..., Any]) -> None:
     choice = choose(make_evaluation(lstm=(0.2, 0.0)), {"lstm"})
     assert choice.alias == "challenger"
-    assert "does not beat persistence on test (skill +0.0000)" in choice.reason
+    assert choice.reason.endswith("its skill is +0.0000, p = 0.5, verdict 'no evidence of skill': challenger.")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "alias"),
+    [
+        ("beats persistence", "champion"),
+        ("no evidence of skill", "challenger"),
+        ("echo", "challenger"),
+        ("suspiciously good: check for leakage", "challenger"),
+    ],
+)
+def test_the_verdict_decides_not_the_skill(make_evaluation: Callable[..., Any], verdict: str, alias: str) -> None:
+    evaluation = make_evaluation(lstm=(0.2, 0.1), gru=(0.1, 0.3))
+    evaluation["judgements"]["lstm"] = {"verdict": verdict, "p_corrected": 0.0123}
+    choice = choose(evaluation, {"lstm", "gru"})
+    assert (choice.competitor, choice.alias) == ("lstm", alias)
+    assert f"p = 0.012, verdict '{verdict}': {alias}." in choice.reason
 
 
 def test_baselines_are_no_candidates(make_evaluation: Callable[..., Any]) -> None:
     assert choose(make_evaluation(lstm=(-0.2, -0.1)), {"lstm"}).competitor == "lstm"
+
+
+def test_a_baselines_folder_is_never_registered_however_good_it_is(
+    store: Store,
+    model_folder: Path,
+    make_baseline_folder: Callable[..., Path],
+    evaluate: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    make_baseline_folder("har")
+    evaluate(lstm=(0.2, 0.1), har=(0.5, 0.4))
+    assert read_choice("bitcoin", tmp_path).competitor == "lstm"
+    version = complete_registration("bitcoin", root=tmp_path, store=store)
+    tags = store.client.get_model_version(MODEL, version.version).tags
+    assert tags["carrossel.key"] == model_key(model_folder)
+    # it has a run with the evaluation nevertheless
+    runs = {run.competitor: run for run in sync(tmp_path / "models", store=store)}
+    assert not runs["har"].created
+    assert store.client.get_run(runs["har"].run_id).data.metrics["test/skill"] == 0.4
+
+
+def test_baselines_alone_register_nothing(
+    make_baseline_folder: Callable[..., Path], evaluate: Callable[..., None], tmp_path: Path
+) -> None:
+    make_baseline_folder("har")
+    evaluate(har=(0.5, 0.4))
+    with pytest.raises(ModelError, match="no trained model has a skill on validation and test; models: none"):
+        read_choice("bitcoin", tmp_path)
 
 
 def test_no_candidate_is_an_error_that_says_what_to_run(make_evaluation: Callable[..., Any]) -> None:
@@ -157,7 +204,7 @@ def test_the_stage_writes_the_same_file_with_and_without_a_server(
         "competitor": "lstm",
         "key": model_key(model_folder),
         "alias": "champion",
-        "reason": "lstm is best by validation (skill +0.2000) and beats persistence on test (skill +0.1000): champion.",
+        "reason": REASON,
         "validation_skill": 0.2,
         "test_skill": 0.1,
     }

@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 from carrossel.errors import ModelError
 from carrossel.recorder import MemoryRecorder
+from carrossel.tracking.figures import draw_forecast
 from carrossel.tracking.mlflow_recorder import open_run
+from carrossel.tracking.models import find_model
 from carrossel.tracking.relog import (
     flatten,
     log_model_folder,
@@ -197,6 +200,8 @@ def test_an_evaluation_is_logged_onto_the_competitors_runs_once(
         "validation/skill": 0.25,
         "test/rmse": 1.25,
         "test/skill": -0.5,
+        "test/p": 0.25,
+        "test/p_corrected": 0.5,
     }
     assert len(store.client.get_metric_history(runs["gru"], "test/skill")) == 1
 
@@ -209,3 +214,55 @@ def test_an_evaluation_that_changed_replaces_the_old_numbers(
     sync_evaluation(store, make_evaluation(lstm=(0.25, 0.5)), logged)
     sync_evaluation(store, make_evaluation(lstm=(0.25, 0.125)), logged)
     assert store.client.get_run(logged[0].run_id).data.metrics["test/skill"] == 0.125
+
+
+def test_a_baselines_folder_gets_a_run_with_tags_a_figure_and_its_evaluation_and_no_model(
+    store: Store, make_baseline_folder: Callable[..., Path], make_evaluation: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = make_baseline_folder("har")
+    (logged,) = sync(tmp_path / "models", store=store)
+    sync_evaluation(store, make_evaluation(har=(0.25, 0.5)), [logged])
+    assert (logged.competitor, logged.key, logged.created) == ("har", model_key(folder), True)
+    run = store.client.get_run(logged.run_id)
+    assert (run.info.run_name, run.info.status) == ("har", "FINISHED")
+    wanted = {"dataset": "bitcoin", "competitor": "har", "baseline": "har", "data_sha256": "d" * 64}
+    assert wanted.items() <= run.data.tags.items()
+    assert not {"cell", "seed"} & run.data.tags.keys()
+    assert run.data.params["baseline.kind"] == "har"
+    assert run.data.metrics == {
+        "validation/rmse": 0.875,
+        "validation/skill": 0.25,
+        "test/rmse": 0.75,
+        "test/skill": 0.5,
+        "test/p": 0.0005,
+        "test/p_corrected": 0.001,
+    }
+    artifacts = tmp_path / "mlruns" / "bitcoin" / logged.run_id / "artifacts"
+    files = {file.relative_to(artifacts).as_posix() for file in artifacts.rglob("*") if file.is_file()}
+    assert files == {"figures/forecast.png", "results/manifest.json", "results/forecasts.parquet"}
+    assert find_model(store.client, logged.run_id) is None
+    assert [run.created for run in sync(tmp_path / "models", store=store)] == [False]
+
+
+def test_key_of_a_baseline_changes_with_its_forecasts_and_needs_no_weights(
+    make_baseline_folder: Callable[..., Path],
+) -> None:
+    folder = make_baseline_folder("har")
+    before = model_key(folder)
+    with (folder / "forecasts.parquet").open("ab") as file:
+        file.write(b" ")
+    assert model_key(folder) != before
+    (folder / "forecasts.parquet").unlink()
+    with pytest.raises(ModelError, match=r"forecasts\.parquet is missing"):
+        model_key(folder)
+
+
+@pytest.mark.parametrize("unit", ["price", "log_variance", "probability"])
+def test_a_forecast_figure_shows_the_nearest_horizon_its_unit_and_its_band(model_folder: Path, unit: str) -> None:
+    rows = pd.read_parquet(model_folder / "forecasts.parquet")
+    both = pd.concat([rows, rows.assign(horizon=3, truth=-1.0)]).assign(q05=90.0, q95=120.0)
+    (axes,) = draw_forecast(both, "bitcoin lstm", unit).axes
+    truth = next(line for line in axes.lines if line.get_label() == "truth")
+    assert truth.get_ydata().tolist() == rows[rows["split"] == "test"]["truth"].tolist()
+    assert {"price": "price", "log_variance": "log variance", "probability": "probability"}[unit] in axes.get_ylabel()
+    assert [band.get_label() for band in axes.collections] == ["5 % to 95 %"]

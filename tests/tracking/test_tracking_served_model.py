@@ -86,7 +86,7 @@ def test_the_logged_model_forecasts_like_the_stored_one(
     model_id = find_model(store.client, str(recorder.run_id))
     forecasts = load_model(store.client.get_logged_model(str(model_id)).artifact_location).predict(bars)
     assert len(forecasts) == 3  # seven bars: the first gives a return only, then windows end at bars 5, 6 and 7
-    assert list(forecasts) == ["origin", "last_close", "forecast"]
+    assert list(forecasts) == ["origin", "horizon", "last_close", "forecast"]
     assert forecasts["forecast"].tolist() == expected["forecast"].tolist()
     assert [pd.Timestamp(origin) for origin in forecasts["origin"]] == expected["origin"].tolist()
 
@@ -124,8 +124,12 @@ def test_the_input_example_is_what_the_model_forecasts_from(served: tuple[Any, s
 
 def test_the_signature_names_raw_bars_and_a_price(served: tuple[Any, str]) -> None:
     schema = served[0].metadata.signature
-    assert schema.inputs.input_names() == ["timestamp", "open", "high", "low", "close", "volume"]
-    assert schema.outputs.input_names() == ["origin", "last_close", "forecast"]
+    bars = ["timestamp", "open", "high", "low", "close", "volume"]
+    assert schema.inputs.input_names() == [*bars, "realised_variance"]
+    assert schema.inputs.required_input_names() == bars[:-1]  # some series have no volume, and few finer bars
+    forecast = ["origin", "horizon", "last_close", "forecast"]
+    assert schema.outputs.input_names() == [*forecast, "q05", "q25", "q50", "q75", "q95"]
+    assert schema.outputs.required_input_names() == forecast
 
 
 def test_example_bars_are_real_closes_and_valid_bars(model_folder: Path) -> None:

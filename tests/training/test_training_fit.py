@@ -1,5 +1,7 @@
 """Fitting: reproducible, resumable, and the same as a plain loop."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -7,13 +9,13 @@ import torch
 
 from carrossel import cells
 from carrossel.errors import TrainingError
+from carrossel.forecaster.heads.base import HeadConfig, read_head
 from carrossel.forecaster.module import loader, mix
 from carrossel.forecaster.network import Network
 from carrossel.recorder import MemoryRecorder
-from carrossel.targets.base import TargetConfig
-from carrossel.targets.base import registry as targets
+from carrossel.targets.base import TargetConfig, make_target
 from carrossel.training.config import Recipe, Training
-from carrossel.training.fitting import fit, naive_loss
+from carrossel.training.fitting import fit, naive_mse
 from carrossel.windows.config import Windows
 from carrossel.windows.tensor import window_series
 
@@ -31,16 +33,16 @@ def _one_thread():
 def recipe(kind="lstm", **training):
     values = {"epochs": 4, "patience": 9, "batch_size": 16, "threads": 1, "accelerator": "cpu", **training}
     cell = cells.registry.load(kind).Config(hidden_size=5, layers=2, dropout=0.3)
-    return Recipe("walk", kind, kind, cell, WINDOWS, TARGET, Training(**values))
+    return Recipe("walk", kind, kind, cell, WINDOWS, TARGET, HeadConfig(kind="point"), Training(**values))
 
 
 @pytest.fixture
 def data(make_bars):
-    return window_series(make_bars(400), WINDOWS, targets.load("log_return")(), TARGET)
+    return window_series(make_bars(400), WINDOWS, make_target(TARGET))
 
 
 def run(data, recipe, recorder=None, **options):
-    return fit(data, targets.load("log_return")(), recipe, recorder or MemoryRecorder(), name="test", **options)
+    return fit(data, recipe, recorder or MemoryRecorder(), name="test", **options)
 
 
 class StopIn(pl.Callback):
@@ -93,12 +95,12 @@ def test_a_training_killed_in_an_epoch_resumes_and_ends_as_an_undisturbed_one(da
 
 def test_the_lightning_path_takes_the_steps_of_a_plain_loop(data):
     mine = recipe(epochs=1)
-    mine = Recipe(**{**mine.__dict__, "cell": mine.cell.model_copy(update={"dropout": 0.0})})
+    mine = replace(mine, cell=mine.cell.model_copy(update={"dropout": 0.0}))
     network = Network("lstm", mine.cell, 2, seed=1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.0)
     order = torch.randperm(len(data.split.train), generator=torch.Generator().manual_seed(mix(1, 0)))
     for batch in torch.from_numpy(data.split.train)[order].split(16):
-        loss = (network(data.gather(batch)) - data.labels[batch]).square().mean()
+        loss = (network.point(data.gather(batch)) - data.labels[batch]).square().mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -126,7 +128,7 @@ def test_the_best_epoch_s_weights_are_kept_not_the_last_ones(data):
     assert fitted.best_epoch == int(np.argmin(losses)) < len(losses) - 1
     with torch.no_grad():
         origins = torch.from_numpy(data.split.validation)
-        loss = (fitted.network(data.gather(origins)) - data.labels[origins]).square().mean()
+        loss = (fitted.network.point(data.gather(origins)) - data.labels[origins]).square().mean()
     assert loss.item() == pytest.approx(min(losses), rel=1e-5)
 
 
@@ -147,7 +149,29 @@ def test_validation_skill_is_zero_for_tomorrow_is_today(data):
     origins = torch.from_numpy(data.split.validation)
     unscaled = data.labels[origins].double() * data.label_scaler.scale[0] + data.label_scaler.center[0]
     by_hand = unscaled.square().mean() / data.label_scaler.scale[0] ** 2
-    assert naive_loss(data, targets.load("log_return")()) == pytest.approx(by_hand.item(), rel=1e-6)
+    assert naive_mse(data) == pytest.approx(by_hand.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("target", "head"), [("log_return", "quantiles"), ("log_return", "binned"), ("direction", "probability")]
+)
+def test_validation_skill_is_of_the_point_forecast_whatever_the_head_minimises(make_bars, target, head):
+    question = TargetConfig(kind=target)
+    mine = replace(recipe(epochs=2), target=question, head=read_head({"kind": head}, question))
+    data = window_series(make_bars(400), WINDOWS, make_target(question))
+    fitted = run(data, mine)
+    origins = data.split.validation
+    with torch.no_grad():
+        raw = fitted.network(data.gather(torch.from_numpy(origins)))
+    scaled = fitted.network.head.point(raw).double().numpy()
+    truth = data.labels[torch.from_numpy(origins)]
+    naive = data.label_scaler.transform(data.unchanged[origins])
+    errors = [((forecast - truth.double().numpy()) ** 2).mean() for forecast in (scaled, naive)]
+    row = fitted.history[fitted.best_epoch]
+    # chunks are summed apart, in float32
+    assert row["validation_skill"] == pytest.approx(1 - errors[0] / errors[1], abs=1e-5)
+    assert row["validation_loss"] == pytest.approx(fitted.network.head.loss(raw, truth).item(), rel=1e-4)
+    assert abs(row["validation_loss"] - errors[0]) > 0.01
 
 
 def test_an_infinite_loss_says_what_to_lower(data):
@@ -156,7 +180,7 @@ def test_an_infinite_loss_says_what_to_lower(data):
     ):
         broken = data.labels.clone()
         broken[data.split.train[5]] = float("nan")
-        run(type(data)(**{**data.__dict__, "labels": broken}), recipe())
+        run(replace(data, labels=broken), recipe())
 
 
 def test_gradient_tables_have_every_epoch_layer_lag_and_tensor(data):

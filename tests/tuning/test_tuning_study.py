@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from carrossel import cells
 from carrossel.config import validate
 from carrossel.errors import ConfigError, TrainingError
+from carrossel.forecaster.heads.base import HeadConfig
 from carrossel.recorder import MemoryRecorder
 from carrossel.targets.base import TargetConfig
 from carrossel.training.config import Recipe, Training
@@ -33,6 +34,7 @@ RECIPE = Recipe(
     cells.registry.load("rnn").Config(hidden_size=3),
     Windows(lookback=4, features=("log_return",)),
     TargetConfig(kind="log_return"),
+    HeadConfig(kind="point"),
     Training(epochs=9, batch_size=32, accelerator="cpu"),
 )
 
@@ -136,10 +138,10 @@ def test_a_trial_that_fails_does_not_end_the_study(tmp_path, make_bars, monkeypa
 
     original = module.fit
 
-    def fit(data, target, recipe, *rest, **options):
+    def fit(data, recipe, *rest, **options):
         if "trial 0" in options["name"]:
             raise TrainingError("the loss became nan")
-        return original(data, target, recipe, *rest, **options)
+        return original(data, recipe, *rest, **options)
 
     monkeypatch.setattr(module, "fit", fit)
     study, _ = run(tmp_path, make_bars(200), tuning())

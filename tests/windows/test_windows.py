@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from carrossel.config import validate
 from carrossel.errors import ConfigError, SeriesTooShort
-from carrossel.targets.base import TargetConfig
-from carrossel.targets.base import registry as targets
+from carrossel.targets.base import TargetConfig, make_target
 from carrossel.windows.config import Windows
 from carrossel.windows.features import FEATURES, compute_features
 from carrossel.windows.scaling import Scaler
-from carrossel.windows.splitting import complete_origins, split_origins
+from carrossel.windows.splitting import Split, complete_origins, split_origins
 from carrossel.windows.table import window_table
 from carrossel.windows.tensor import scale_features, slide, window_series
 from walks import make_bars
@@ -27,7 +26,7 @@ def windows(**changes):
 
 
 def windowed(bars, config, kind="log_return"):
-    return window_series(bars, config, targets.load(kind)(), TargetConfig(kind=kind))
+    return window_series(bars, config, make_target(TargetConfig(kind=kind)))
 
 
 def test_the_lectures_table():
@@ -64,7 +63,8 @@ def test_gathered_windows_equal_the_table(kind):
     expected = window_table(bars["close"].to_numpy(), 3).loc[origins, ["X1", "X2", "X3"]].to_numpy()
     # float32 carries seven digits.
     np.testing.assert_allclose(data.feature_scaler.inverse(got[..., None])[..., 0], expected, rtol=1e-6)
-    np.testing.assert_allclose(data.truth[origins], bars["close"].to_numpy()[origins + 1])
+    truth = data.report(data.label[origins], origins)
+    np.testing.assert_allclose(truth[:, 0], bars["close"].to_numpy()[origins + 1])
 
 
 @settings(max_examples=60, deadline=None)
@@ -76,7 +76,8 @@ def test_changing_any_bar_after_t_never_changes_a_window_that_ends_at_t(data):
     changed = bars.copy()
     later = data.draw(st.lists(st.integers(t + 1, rows - 1), min_size=1, max_size=5))
     changed.loc[later, ["open", "high", "low", "close", "volume"]] *= data.draw(st.floats(0.1, 10))
-    config = windows(features=list(FEATURES))
+    # A day of hours is longer than these series; the probe's tests cover those features.
+    config = windows(features=[name for name in FEATURES if not name.endswith(("_day", "_week", "_month"))])
     scaler = Scaler.fit(compute_features(bars, config.features)[: t + 1], "standard")
     before, after = (scale_features(frame, config, scaler)[t - 2 : t + 1] for frame in (bars, changed))
     assert torch.equal(before, after)
@@ -117,6 +118,52 @@ def test_no_window_and_no_label_spans_a_gap():
     assert complete_origins(present, lookback=3, ahead=2).tolist() == [2, 8, 9]
 
 
+def test_a_window_whose_bar_forecast_has_no_variance_is_left_out():
+    bars = make_bars(80).assign(realised_variance=1e-4)
+    bars.loc[20, "realised_variance"] = (
+        np.nan
+    )  # the bar is there, its variance isn't: half of its finer bars are missing
+    every, thinned = (
+        windowed(frame, windows(features=["close"]), "volatility")
+        for frame in (bars.assign(realised_variance=1e-4), bars)
+    )
+    # 19 can't be judged, 20 has nothing to repeat
+    assert set(every.split.train) - set(thinned.split.train) == {19, 20}
+    assert torch.isfinite(thinned.labels[torch.from_numpy(thinned.split.train)]).all()
+    assert np.isfinite(thinned.unchanged[thinned.split.train]).all()
+
+
+def test_several_horizons_at_once_have_a_column_each_and_a_scaler_of_its_own():
+    bars = make_bars(90)
+    both, first, third = (windowed(bars, windows(horizon=horizon)) for horizon in ([1, 3], 1, 3))
+    assert both.horizons == (1, 3)
+    assert both.labels.shape == (90, 2)
+    # whatever one horizon can't see is in no window of the other
+    assert both.split.train.tolist() == third.split.train.tolist()
+    np.testing.assert_array_equal(both.label[:80], np.hstack([first.label, third.label])[:80])
+    # numpy sums two columns in another order than one
+    assert both.label_scaler.scale[1] == pytest.approx(third.label_scaler.scale[0], rel=1e-12)
+    assert both.label_scaler.scale[0] != both.label_scaler.scale[1]
+    close, origins = bars["close"].to_numpy(), both.split.test
+    truth = both.report(both.label[origins], origins)
+    np.testing.assert_allclose(truth, np.stack([close[origins + 1], close[origins + 3]], axis=1), rtol=1e-12)
+
+
+def test_given_parts_are_taken_as_they_are_and_scalers_see_the_rows_before_their_end():
+    bars, config = make_bars(90), windows()
+    fold = Split(np.arange(5, 20), np.arange(25, 30), np.arange(35, 50), train_rows=21)
+    data = window_series(bars, config, make_target(TargetConfig(kind="log_return")), split=fold)
+    assert data.split is fold
+    assert data.feature_scaler.center[1] == pytest.approx(bars["close"][:21].mean())
+    assert data.label_scaler.center[0] == pytest.approx(np.log(bars["close"]).diff()[6:21].mean())
+
+
+def test_a_direction_is_not_scaled():
+    data = windowed(make_bars(90), windows(), "direction")
+    assert set(data.labels[torch.from_numpy(data.split.train)].unique().tolist()) == {0, 1}
+    assert (data.label_scaler.center, data.label_scaler.scale) == (0, 1)
+
+
 def test_a_return_across_a_gap_is_no_feature():
     data = windowed(make_bars(80, missing=[20, 21]), windows(lookback=2))
     # 20 and 21 are missing, the return at 22 needs 21, so the first window after the gap has bars 23 and 24.
@@ -149,6 +196,10 @@ def test_a_window_longer_than_the_series_says_so():
         ({"features": []}, "at least 1 item"),
         ({"train": 0.9, "validation": 0.2}, "leaves no test part"),
         ({"lookback": 0}, "greater than or equal to 1"),
+        ({"horizon": 0}, "greater than or equal to 1"),
+        ({"horizon": []}, "a list of horizons must rise and name each once"),
+        ({"horizon": [3, 1]}, "a list of horizons must rise and name each once"),
+        ({"horizon": [1, 1]}, "a list of horizons must rise and name each once"),
         ({"window": 3}, r"windows\.window = 3: unknown key; allowed keys: lookback"),
     ],
 )

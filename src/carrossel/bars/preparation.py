@@ -11,7 +11,7 @@ from carrossel.bars import quality, rules
 from carrossel.bars.grid import Grid, make_grid, usual_step
 from carrossel.bars.interval import nanoseconds, written
 from carrossel.bars.quality import iso
-from carrossel.bars.resampling import resample
+from carrossel.bars.resampling import REALISED_VARIANCE, resample
 from carrossel.bars.rules import Finding, Rule
 from carrossel.bars.schema import CANONICAL, RAW, check
 from carrossel.bars.sources.base import COLUMNS, PRICES, RawBars, frame_of
@@ -172,7 +172,9 @@ class _Preparation:
         stamps = bars["timestamp"]
         step = nanoseconds(self.dataset.bar_interval)
         target = make_grid(self.dataset.calendar, step, int(stamps[0]), int(stamps[-1]))
-        longer, counts = resample(bars, grid, target, self.dataset.price)
+        variance_step = nanoseconds(self.dataset.variance_step or self.dataset.interval)
+        steps = make_grid(self.dataset.calendar, variance_step, int(stamps[0]), int(stamps[-1]))
+        longer, counts = resample(bars, grid, target, self.dataset.price, steps)
         if len(counts) < 2:  # noqa: PLR2004 -- two bars make a series
             raise SeriesTooShort(
                 f"{self.name}: {len(stamps)} bars of {self.dataset.interval} make {len(counts)} whole bars of "
@@ -196,19 +198,17 @@ class _Preparation:
         filled = np.repeat(at[short] + 1, lengths) + since
         codes[filled] = FILLED
         carried = np.repeat(bars["close"][short], lengths)
-        has_volume = bool(np.isfinite(bars["volume"]).any())
+        # In a filled bar nothing was traded and the price stood still.
+        still = {REALISED_VARIANCE: 0.0, "volume": 0.0 if np.isfinite(bars["volume"]).any() else np.nan}
         columns = {}
-        for name in COLUMNS[1:]:
+        for name in tuple(bars):
             values = bars.pop(name)  # each column is let go as soon as its place on the grid is filled
             if size == len(at):
                 columns[name] = values
                 continue
             columns[name] = np.full(size, np.nan)
             columns[name][at] = values
-            if name != "volume":
-                columns[name][filled] = carried
-            elif has_volume:
-                columns[name][filled] = 0.0
+            columns[name][filled] = still.get(name, carried)
         return _frame(grid.label(np.arange(first, first + size)), columns, codes)
 
     def _report(
@@ -223,6 +223,7 @@ class _Preparation:
             "interval": self.dataset.interval,
             "resample": self.dataset.resample,
             "price": self.dataset.price,
+            "variance_interval": self.dataset.variance_step,
             "longest_fill": self.repair.longest_fill,
             "source": provenance,
             "raw": {"rows": self.rows, "first": iso(span[0]), "last": iso(span[1]), "usable": usable},

@@ -8,6 +8,7 @@ import numpy as np
 import pandera.pandas as pa
 from pandera.errors import SchemaError
 
+from carrossel.bars.resampling import REALISED_VARIANCE
 from carrossel.bars.sources.base import PRICES
 from carrossel.bars.status import MISSING, STATUSES, encode
 from carrossel.errors import BarsError
@@ -48,6 +49,14 @@ def _positive(frame: pd.DataFrame) -> bool:
     )
 
 
+def _variance_at_known_prices(frame: pd.DataFrame) -> bool:
+    if REALISED_VARIANCE not in frame:
+        return True
+    variance = frame[REALISED_VARIANCE].to_numpy()
+    missing = encode(frame["status"]) == MISSING
+    return not bool((variance < 0).any() or np.isinf(variance).any() or np.isfinite(variance[missing]).any())
+
+
 def _in_range(frame: pd.DataFrame) -> bool:
     low, high = frame["low"].to_numpy(), frame["high"].to_numpy()
     return not any(
@@ -61,6 +70,7 @@ CANONICAL = pa.DataFrameSchema(
     {
         "timestamp": pa.Column(_TIME),
         **{name: pa.Column("float64", nullable=True) for name in (*PRICES, "volume")},
+        REALISED_VARIANCE: pa.Column("float64", nullable=True, required=False),
         "status": pa.Column("str"),
     },
     checks=[
@@ -68,6 +78,10 @@ CANONICAL = pa.DataFrameSchema(
         pa.Check(_known_status, error=f"status is one of {', '.join(STATUSES)}"),
         pa.Check(_prices_where_known, error="prices are there exactly where status isn't missing"),
         pa.Check(_positive, error="prices are above zero and volumes not below"),
+        pa.Check(
+            _variance_at_known_prices,
+            error="realised variances aren't below zero, and there is none where a bar is missing",
+        ),
         pa.Check(_in_range, error="open and close lie in low … high"),
     ],
     strict=True,

@@ -10,18 +10,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from carrossel.bars.resampling import REALISED_VARIANCE
 from carrossel.bars.sources.base import COLUMNS, RawBars, frame_of
 from carrossel.bars.status import STATUSES, encode
 from carrossel.errors import BarsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _PROVENANCE = b"carrossel.provenance"
 _TIME = pa.timestamp("ns", "UTC")
 _RAW_SCHEMA = pa.schema([("timestamp", _TIME), *((name, pa.float64()) for name in COLUMNS[1:])])
-_STATUS = pa.dictionary(pa.int8(), pa.string())
-_BARS_SCHEMA = _RAW_SCHEMA.append(pa.field("status", _STATUS))
+_STATUS = pa.field("status", pa.dictionary(pa.int8(), pa.string()))
+_BARS_SCHEMA = _RAW_SCHEMA.append(_STATUS)
+_RESAMPLED_SCHEMA = _RAW_SCHEMA.append(pa.field(REALISED_VARIANCE, pa.float64())).append(_STATUS)
 
 
 def write_raw(path: Path, raw: RawBars) -> None:
@@ -48,29 +51,32 @@ def read_raw(path: Path) -> RawBars:
 def write_bars(path: Path, bars: pd.DataFrame) -> None:
     """Write canonical bars. `path` is written to as it is: see `files.replacing`."""
     status = pa.DictionaryArray.from_arrays(pa.array(encode(bars["status"])), pa.array(STATUSES))
-    _write(path, pa.table([*_arrays(bars), status], schema=_BARS_SCHEMA))
+    schema = _RESAMPLED_SCHEMA if REALISED_VARIANCE in bars else _BARS_SCHEMA
+    _write(path, pa.table([*_arrays(bars, schema.names[1:-1]), status], schema=schema))
 
 
 def read_bars(path: Path) -> pd.DataFrame:
     """Read canonical bars: timestamp (datetime64[ns, UTC]), open, high, low, close, volume (float64), status (str).
 
+    Between volume and status comes realised_variance (float64) where `prepare` resampled finer bars.
+
     Raises:
         BarsError: if the file is missing, truncated or something else.
     """
-    _inspect(path, _BARS_SCHEMA)
-    bars = _frame(path)
+    schema = _inspect(path, _BARS_SCHEMA, _RESAMPLED_SCHEMA)
+    bars = _frame(path, schema.names[1:-1])
     bars["status"] = pd.array(_column(path, "status").combine_chunks().cast(pa.large_string()), dtype="str")
     return bars
 
 
-def _arrays(frame: pd.DataFrame) -> list[Any]:
+def _arrays(frame: pd.DataFrame, names: Sequence[str] = COLUMNS[1:]) -> list[Any]:
     stamps = frame["timestamp"].dt.tz_localize(None).to_numpy().view(np.int64)
-    return [pa.array(stamps).cast(_TIME), *(pa.array(frame[name].to_numpy()) for name in COLUMNS[1:])]
+    return [pa.array(stamps).cast(_TIME), *(pa.array(frame[name].to_numpy()) for name in names)]
 
 
-def _frame(path: Path) -> pd.DataFrame:
+def _frame(path: Path, names: Sequence[str] = COLUMNS[1:]) -> pd.DataFrame:
     stamps = np.asarray(_column(path, "timestamp").cast(pa.int64()).to_numpy()).view("datetime64[ns]")
-    return frame_of(stamps, {name: np.asarray(_column(path, name).to_numpy()) for name in COLUMNS[1:]})
+    return frame_of(stamps, {name: np.asarray(_column(path, name).to_numpy()) for name in names})
 
 
 def _column(path: Path, name: str) -> Any:
@@ -86,18 +92,17 @@ def _write(path: Path, table: Any) -> None:
     pq.write_table(table, path, compression="zstd", row_group_size=1 << 20)
 
 
-def _inspect(path: Path, expected: Any) -> Any:
+def _inspect(path: Path, *expected: Any) -> Any:
+    """The file's schema, if it is one of those expected; messages name the first."""
     try:
         schema = pq.read_schema(path)
     except FileNotFoundError:
         raise BarsError(f"{path} doesn't exist. Run the stage that writes it: dvc repro.") from None
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from None
-    if schema.names != expected.names or any(
-        schema.field(name).type != expected.field(name).type for name in expected.names
-    ):
+    if not any(schema.names == known.names and schema.types == known.types for known in expected):
         raise BarsError(
-            f"{path} has columns {', '.join(schema.names)}; expected {', '.join(expected.names)}. Run dvc repro."
+            f"{path} has columns {', '.join(schema.names)}; expected {', '.join(expected[0].names)}. Run dvc repro."
         )
     return schema
 

@@ -1,9 +1,11 @@
-"""Trained models of one dataset as evaluation sees them: the files of `models/D/C/`, read and checked, no weights."""
+"""Competitors of one dataset as evaluation sees them: the files of `models/D/C/`, read and checked, no weights."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,15 +13,19 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from carrossel.errors import ModelError
-from carrossel.evaluation.baselines import PERSISTENCE
+from carrossel.evaluation.metrics import PERSISTENCE
+from carrossel.targets.base import QUANTILES, Unit, quantile_column
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
 SPLITS = ("validation", "test")
-FILES = ("manifest.json", "forecasts.parquet", "history.csv", "gradient_by_lag.csv")
-_PRICES = ("last_close", "truth", "forecast")
+FILES = ("manifest.json", "forecasts.parquet")
+NETWORK_FILES = ("history.csv", "gradient_by_lag.csv")
+BASELINES = "baselines"
+"""Folder within a dataset's models that holds the baselines."""
+_VALUES = ("unchanged", "truth", "forecast")
 
 
 class Manifest(BaseModel):
@@ -27,23 +33,25 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
-    cell: dict[str, Any] = Field(description="The cell's `kind` and `config`.")
+    cell: dict[str, Any] | None = Field(None, description="The cell's `kind` and `config`; none for a baseline.")
+    baseline: dict[str, Any] | None = Field(None, description="The baseline's `kind` and `config`; none for a network.")
     windows: dict[str, Any] = Field(description="Section `windows` the training ran with.")
     target: dict[str, Any] = Field(description="Section `target` the training ran with.")
-    training: dict[str, Any] = Field(description="Section `training` the training ran with, its seed among them.")
-    parameters: int = Field(ge=0, description="Number of trained parameters.")
-    best_epoch: int = Field(ge=0, description="Epoch whose weights were kept.")
+    unit: Unit = Field("price", description="What forecasts are judged in.")
+    training: dict[str, Any] = Field({}, description="Section `training` of a network, its seed among them.")
+    parameters: int = Field(0, ge=0, description="Number of trained parameters of a network.")
+    best_epoch: int = Field(0, ge=0, description="Epoch whose weights were kept.")
     data_sha256: str = Field(description="Digest of the bars the model was trained on.")
     code_revision: str = Field(description="Commit of the code that trained it.")
     split: dict[str, dict[str, Any]] = Field(description="First and last origin and number of windows of every part.")
     train_mae_naive: float = Field(
-        gt=0, description="Mean absolute one-step change of the training part, price units: the scale of MASE."
+        gt=0, description="Mean absolute error of persistence on the training part, in the unit: the scale of MASE."
     )
 
 
 @dataclass(frozen=True)
 class Competitor:
-    """One trained model: who it is, what it forecast, how it learned."""
+    """One network or baseline: who it is, what it forecast, and how it learned where it is a network."""
 
     name: str
     manifest: Manifest
@@ -51,63 +59,98 @@ class Competitor:
     history: pd.DataFrame
     gradient_by_lag: pd.DataFrame
 
-    def rows(self, split: str) -> pd.DataFrame:
-        """The forecasts of one part in time order, index from 0."""
-        part = self.forecasts[self.forecasts["split"] == split]
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is no network: it competes, but isn't registered."""
+        return self.manifest.baseline is not None
+
+    @property
+    def quantiles(self) -> dict[float, str]:
+        """Columns of the quantiles it forecast, by level; empty for a competitor that only forecasts a number."""
+        columns = {level: quantile_column(level) for level in QUANTILES}
+        return {level: column for level, column in columns.items() if column in self.forecasts}
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Bars ahead, nearest first."""
+        return tuple(sorted(int(horizon) for horizon in self.forecasts["horizon"].unique()))
+
+    def rows(self, split: str, horizon: int | None = None) -> pd.DataFrame:
+        """The forecasts of one part and horizon (the nearest if not given) in time order, index from 0."""
+        wanted = self.horizons[0] if horizon is None else horizon
+        part = self.forecasts[(self.forecasts["split"] == split) & (self.forecasts["horizon"] == wanted)]
         return part.sort_values("origin", ignore_index=True)
 
 
 def read_competitors(folder: Path, names: Collection[str] | None = None) -> list[Competitor]:
-    """Read the trained models of one dataset, by name.
+    """Read who competes on one dataset: its networks by name, then its baselines by name.
+
+    A baseline called `persistence` is left out: it is what every other is measured against, and `score` has it anyway.
 
     Args:
-        folder: `models/D`; each visible sub-folder is a competitor.
+        folder: `models/D`; each visible sub-folder is a network, each within `baselines` a baseline.
         names: who competes; what else lies there is left out. None takes all.
 
     Raises:
-        ModelError: if there is none, a folder lacks files, a file can't be read, a forecast isn't finite, or the
-            competitors were not asked for the very same rows of the very same data.
+        ModelError: if there is none, a name comes twice, a folder lacks files, a file can't be read, a forecast isn't
+            finite, or the competitors were not asked for the very same rows of the very same data.
     """
-    folders = (
-        sorted(f for f in folder.glob("*") if f.is_dir() and not f.name.startswith(".")) if folder.is_dir() else []
-    )
+    folders = [f for f in _visible(folder) if f.name != BASELINES]
+    folders += [f for f in _visible(folder / BASELINES) if f.name != PERSISTENCE]
     if names is not None:
         folders = [f for f in folders if f.name in names]
     if not folders:
         raise ModelError(f"{folder} holds no trained model. Train first: dvc repro evaluate@{folder.name}.")
-    competitors = [_read(f) for f in folders]
+    for name, count in Counter(f.name for f in folders).items():
+        if count > 1:
+            raise ModelError(f"{folder.name}: a network and a baseline are both called {name!r}. Name one otherwise.")
+    competitors = [_read(f, f.relative_to(folder.parent).as_posix()) for f in folders]
     _check_same_questions(folder.name, competitors)
     return competitors
 
 
-def _read(folder: Path) -> Competitor:
-    where = f"{folder.parent.name}/{folder.name}"
+def _visible(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+
+def _read(folder: Path, where: str) -> Competitor:
     if folder.name == PERSISTENCE:
         raise ModelError(f"{where}: the name {PERSISTENCE!r} is the baseline's. Name the competitor otherwise.")
-    lacking = [name for name in FILES if not (folder / name).is_file()]
-    if lacking:
-        raise ModelError(
-            f"{where} lacks {', '.join(lacking)}: its training didn't end. Train it again, or remove {folder} if the "
-            "competitor is no longer in params.yaml."
-        )
+    _demand(where, folder, FILES)
     try:
+        manifest = Manifest.model_validate(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+        network = manifest.baseline is None
+        if network:
+            _demand(where, folder, NETWORK_FILES)
         competitor = Competitor(
             name=folder.name,
-            manifest=Manifest.model_validate(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))),
+            manifest=manifest,
             forecasts=pd.read_parquet(folder / "forecasts.parquet"),
-            history=pd.read_csv(folder / "history.csv"),
-            gradient_by_lag=pd.read_csv(folder / "gradient_by_lag.csv"),
+            history=pd.read_csv(folder / "history.csv") if network else pd.DataFrame(),
+            gradient_by_lag=pd.read_csv(folder / "gradient_by_lag.csv") if network else pd.DataFrame(),
         )
     except ValidationError as error:
         keys = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
         raise ModelError(f"{where}/manifest.json: {keys}. Train it again.") from None
     except ValueError as error:  # broken JSON, CSV and Parquet all end here
         raise ModelError(f"{where} has a file that can't be read ({error}). Train it again.") from None
-    _check_columns(where, "forecasts.parquet", competitor.forecasts, ("split", "origin", "time", *_PRICES))
-    _check_columns(where, "history.csv", competitor.history, ("epoch", "train_loss", "validation_loss"))
-    _check_columns(where, "gradient_by_lag.csv", competitor.gradient_by_lag, ("epoch", "layer", "lag", "h"))
+    _check_columns(where, "forecasts.parquet", competitor.forecasts, ("split", "origin", "time", "horizon", *_VALUES))
+    if network:
+        _check_columns(where, "history.csv", competitor.history, ("epoch", "train_loss", "validation_loss"))
+        _check_columns(where, "gradient_by_lag.csv", competitor.gradient_by_lag, ("epoch", "layer", "lag", "h"))
     _check_rows(where, competitor)
     return competitor
+
+
+def _demand(where: str, folder: Path, files: Sequence[str]) -> None:
+    lacking = [name for name in files if not (folder / name).is_file()]
+    if lacking:
+        raise ModelError(
+            f"{where} lacks {', '.join(lacking)}: its training didn't end. Train it again, or remove {folder} if the "
+            "competitor is no longer in params.yaml."
+        )
 
 
 def _check_columns(where: str, name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -120,20 +163,21 @@ def _check_columns(where: str, name: str, table: pd.DataFrame, columns: Sequence
 
 def _check_rows(where: str, competitor: Competitor) -> None:
     for split in SPLITS:
-        rows = competitor.rows(split)
-        if rows.empty:
+        if not competitor.forecasts["split"].eq(split).any():
             raise ModelError(f"{where}/forecasts.parquet has no row of split {split!r}. Train it again.")
-        if rows["origin"].duplicated().any():
-            twice = rows["origin"][rows["origin"].duplicated()].iloc[0]
-            raise ModelError(f"{where}/forecasts.parquet, {split}: origin {twice} comes twice. Train it again.")
-        for column in _PRICES:
-            bad = ~np.isfinite(rows[column].to_numpy(dtype=float))
-            if bad.any():
-                raise ModelError(
-                    f"{where}/forecasts.parquet, {split}: {int(bad.sum())} of {len(rows)} values in {column!r} are not "
-                    f"finite, first at origin {rows['origin'][int(bad.argmax())]}. Train it again; if it stays, lower "
-                    "training.learning_rate."
-                )
+        for horizon in competitor.horizons:
+            rows = competitor.rows(split, horizon)
+            if rows["origin"].duplicated().any():
+                twice = rows["origin"][rows["origin"].duplicated()].iloc[0]
+                raise ModelError(f"{where}/forecasts.parquet, {split}: origin {twice} comes twice. Train it again.")
+            for column in (*_VALUES, *competitor.quantiles.values()):
+                bad = ~np.isfinite(rows[column].to_numpy(dtype=float))
+                if bad.any():
+                    raise ModelError(
+                        f"{where}/forecasts.parquet, {split}: {int(bad.sum())} of {len(rows)} values in {column!r} are "
+                        f"not finite, first at origin {rows['origin'][int(bad.argmax())]}. Train it again; if it stays, "
+                        "lower training.learning_rate."
+                    )
 
 
 def _check_same_questions(dataset: str, competitors: Iterable[Competitor]) -> None:
@@ -145,19 +189,30 @@ def _check_same_questions(dataset: str, competitors: Iterable[Competitor]) -> No
                 f"{dataset}: {first.name} was trained on data {first.manifest.data_sha256[:12]} and {other.name} on "
                 f"{other.manifest.data_sha256[:12]}. Train the older one again: dvc repro evaluate@{dataset}."
             )
-        for split in SPLITS:
-            a, b = first.rows(split), other.rows(split)
-            if not a["origin"].equals(b["origin"]) or not a["time"].equals(b["time"]):
+        for what, ours, theirs in (
+            ("the unit", first.manifest.unit, other.manifest.unit),
+            ("windows.horizon", first.horizons, other.horizons),
+        ):
+            if ours != theirs:
                 raise ModelError(
-                    f"{dataset}, {split}: {first.name} and {other.name} forecast different rows ({_span(a)} against "
-                    f"{_span(b)}), so their scores can't be compared. Train both with the same windows section."
+                    f"{dataset}: {first.name} and {other.name} differ in {what} ({ours} against {theirs}), so they answer "
+                    f"different questions. Train the older one again: dvc repro evaluate@{dataset}."
                 )
-            for column in ("truth", "last_close"):
-                # prices may have gone through float32 on one side: 24 bits of mantissa, 6e-8 relative
-                if not np.allclose(a[column], b[column], rtol=1e-6, atol=0):
-                    raise ModelError(
-                        f"{dataset}, {split}: {first.name} and {other.name} disagree about {column!r}. Train both."
-                    )
+        for split, horizon in product(SPLITS, first.horizons):
+            _check_same_rows(f"{dataset}, {split}", first, other, split, horizon)
+
+
+def _check_same_rows(where: str, first: Competitor, other: Competitor, split: str, horizon: int) -> None:
+    a, b = first.rows(split, horizon), other.rows(split, horizon)
+    if not a["origin"].equals(b["origin"]) or not a["time"].equals(b["time"]):
+        raise ModelError(
+            f"{where}: {first.name} and {other.name} forecast different rows ({_span(a)} against {_span(b)}), so their "
+            "scores can't be compared. Train both with the same windows section."
+        )
+    for column in ("truth", "unchanged"):
+        # prices may have gone through float32 on one side: 24 bits of mantissa, 6e-8 relative
+        if not np.allclose(a[column], b[column], rtol=1e-6, atol=1e-12):
+            raise ModelError(f"{where}: {first.name} and {other.name} disagree about {column!r}. Train both.")
 
 
 def _span(rows: pd.DataFrame) -> str:

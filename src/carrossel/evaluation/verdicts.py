@@ -1,4 +1,4 @@
-"""Plain sentences about the scores. They claim what was measured and no more: significance isn't tested here."""
+"""Plain sentences about what was measured: they claim what the tests bear out and no more."""
 
 from __future__ import annotations
 
@@ -7,56 +7,90 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CAVEAT = "on this test part; significance isn't tested yet"
+    from carrossel.evaluation.judgement import Judgement
+
 _SMALLEST_PERCENT = 0.01
+_SMALLEST_P = 1e-4
+_SURE = 0.05
 
 
-def describe_skill(skill: float) -> str:
-    """One sentence about one competitor.
+def describe_judgement(found: Judgement) -> str:
+    """One sentence about one competitor on the test part."""
+    change = (
+        f"skill {format_skill(found.skill)}, 95 % interval {format_skill(found.lower)} to {format_skill(found.upper)}"
+    )
+    p = f"{format_p(found.p_corrected)}, corrected for {found.tried} tried"
+    if found.verdict == "beats persistence":
+        return f"beats 'tomorrow = today' ({p}): {change}"
+    if found.verdict == "echo":
+        return f"echo: it repeats the last value ({change})"
+    if found.verdict == "no evidence of skill":
+        return f"no evidence of skill ({p}): {change}"
+    return f"suspiciously good: check for leakage ({change})"
 
-    Args:
-        skill: 1 − MSE / MSE of persistence, on the test part.
-    """
-    if skill > 0:
-        return f"beats 'tomorrow = today' by {format_percent(skill)} in squared error ({CAVEAT})"
-    if skill == 0:
-        return f"no better than 'tomorrow = today': the same squared error ({CAVEAT})"
-    return f"no better than 'tomorrow = today': {format_percent(-skill)} more squared error ({CAVEAT})"
 
-
-def describe_dataset(dataset: str, skills: Mapping[str, float], best: str) -> str:
+def describe_dataset(
+    dataset: str,
+    judgements: Mapping[str, Judgement],
+    best: str,
+    best_baseline: str | None = None,
+    against: Mapping[str, float] | None = None,
+) -> str:
     """The headline of one dataset.
 
-    It is about the competitor chosen on validation: the luckiest on test proves nothing.
+    It is about the network chosen on validation: the luckiest on test proves nothing.
 
     Args:
         dataset: its name in params.yaml.
-        skills: test skill by competitor, persistence left out.
-        best: the best by validation.
+        judgements: by competitor.
+        best: the best network by validation.
+        best_baseline: the best baseline by validation.
+        against: the one against the other: `gain` (1 − MSE / MSE of the baseline), `p` and `p_worse`, both one-sided.
     """
-    winners = sorted((name for name, skill in skills.items() if skill > 0), key=lambda name: (-skills[name], name))
-    if not winners:
-        nearest = max(sorted(skills), key=lambda name: skills[name])
-        return (
-            f"None of the {_count(skills)} beats 'tomorrow = today' on {dataset}: the nearest, {nearest}, has "
-            f"{format_percent(-skills[nearest])} more squared error."
+    found = judgements[best]
+    winners = sum(other.verdict == "beats persistence" for other in judgements.values())
+    field = f"{winners} of {_count(len(judgements))} {'beats' if winners == 1 else 'beat'} it"
+    if found.verdict == "beats persistence":
+        head = (
+            f"{best}, chosen on validation, beats 'tomorrow = today' on {dataset} by {format_percent(found.skill)} in squared "
+            f"error ({format_p(found.p_corrected)}; {field})"
         )
-    if best in winners:
-        return (
-            f"{best}, chosen on validation, beats 'tomorrow = today' on {dataset} by "
-            f"{format_percent(skills[best])} in squared error ({len(winners)} of {_count(skills)} do), {CAVEAT}."
+    elif found.verdict == "echo":
+        head = f"{best}, chosen on validation, is an echo on {dataset}: it repeats the last value ({field})"
+    elif found.verdict == "no evidence of skill":
+        head = (
+            f"No evidence of skill on {dataset}: {best}, chosen on validation, has skill {format_skill(found.skill)} against "
+            f"'tomorrow = today' ({format_p(found.p_corrected)}; {field})"
         )
+    else:
+        head = (
+            f"{best}, chosen on validation, is suspiciously good on {dataset} (skill {format_skill(found.skill)}): "
+            "check for leakage"
+        )
+    return head + "." + _describe_against(best_baseline, against)
+
+
+def _describe_against(baseline: str | None, against: Mapping[str, float] | None) -> str:
+    if baseline is None or against is None:
+        return ""
+    gain = against["gain"]
+    p = min(against["p"], against["p_worse"])
+    if p >= _SURE:
+        return f" It can't be told from {baseline}, the best baseline ({format_p(p)})."
     return (
-        f"{best}, chosen on validation, doesn't beat 'tomorrow = today' on {dataset}; {len(winners)} of "
-        f"{_count(skills)} do, {winners[0]} by most ({format_percent(skills[winners[0]])}), {CAVEAT}."
+        f" It has {format_percent(abs(gain))} {'less' if gain > 0 else 'more'} squared error than {baseline}, the best "
+        f"baseline ({format_p(p)})."
     )
 
 
-def describe_registration(best: str, test_skill: float) -> str:
+def describe_registration(best: str, found: Judgement) -> str:
     """Which alias the rule gives to the best by validation, and why."""
-    if test_skill > 0:
-        return f"{best} is best by validation and beats 'tomorrow = today' on test: it is registered as champion."
-    return f"{best} is best by validation but doesn't beat 'tomorrow = today' on test: it is registered as challenger."
+    if found.verdict == "beats persistence":
+        return (
+            f"{best} is best by validation and beats 'tomorrow = today' on test ({format_p(found.p_corrected)}): "
+            "it is registered as champion."
+        )
+    return f"{best} is best by validation; on test the verdict is '{found.verdict}': it is registered as challenger."
 
 
 def format_percent(share: float) -> str:
@@ -69,5 +103,17 @@ def format_percent(share: float) -> str:
     return f"{percent:.2g} %" if percent < 100 else f"{percent:,.0f} %"  # noqa: PLR2004 - three digits need no decimals
 
 
-def _count(skills: Mapping[str, float]) -> str:
-    return f"{len(skills)} {'competitor' if len(skills) == 1 else 'competitors'}"
+def format_skill(skill: float) -> str:
+    """A signed percentage: `+0.42 %`, `−12 %`."""
+    if abs(skill) < _SMALLEST_PERCENT / 100:
+        return "0 %"
+    return ("+" if skill > 0 else "−") + format_percent(abs(skill))
+
+
+def format_p(p: float) -> str:
+    """`p = 0.031`, `p < 0.0001`."""
+    return f"p = {p:.2g}" if p >= _SMALLEST_P else f"p < {_SMALLEST_P:.4f}"
+
+
+def _count(number: int) -> str:
+    return f"{number} {'competitor' if number == 1 else 'competitors'}"

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from carrossel.forecaster.network import Network
-    from carrossel.targets.base import Target
     from carrossel.windows.tensor import WindowedSeries
 
 MINIBATCHES_PER_CHUNK = 8
@@ -85,7 +84,6 @@ class ForecastModule(pl.LightningModule):
     Args:
         network: what is trained.
         data: the series; it moves to the device once, windows are gathered there.
-        target: gives the loss.
         batch_size: windows per optimiser step.
         clip_norm: largest gradient norm; 0 turns clipping off.
         seed: of dropout; epochs draw from (seed, epoch), so that a resumed training repeats an undisturbed one.
@@ -95,7 +93,6 @@ class ForecastModule(pl.LightningModule):
         self,
         network: Network,
         data: WindowedSeries,
-        target: Target,
         *,
         batch_size: int,
         learning_rate: float,
@@ -106,7 +103,6 @@ class ForecastModule(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.network = network
-        self.target = target
         self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
         self.clip_norm, self.seed = clip_norm, seed
         self.lookback = data.lookback
@@ -115,15 +111,15 @@ class ForecastModule(pl.LightningModule):
         self.register_buffer("window", torch.arange(1 - data.lookback, 1), persistent=False)
         self.steps = self.clipped = 0
 
-    def forward(self, origins: Int[Tensor, batch]) -> Float[Tensor, batch]:
-        """Scaled forecasts of the windows that end at `origins`."""
+    def forward(self, origins: Int[Tensor, batch]) -> Float[Tensor, "batch horizons outputs"]:
+        """The head's raw numbers for the windows that end at `origins`."""
         series, window = cast("Tensor", self.series), cast("Tensor", self.window)
-        forecast: Tensor = self.network(series[origins[:, None] + window])
-        return forecast
+        raw: Tensor = self.network(series[origins[:, None] + window])
+        return raw
 
     def loss(self, origins: Int[Tensor, batch]) -> Float[Tensor, ""]:
         """Mean loss over a minibatch."""
-        return self.target.loss(self(origins), cast("Tensor", self.labels)[origins])
+        return self.network.head.loss(self(origins), cast("Tensor", self.labels)[origins])
 
     def on_train_epoch_start(self) -> None:
         """Reseed, so that an epoch depends on its number and not on what ran before it."""
@@ -168,8 +164,11 @@ class ForecastModule(pl.LightningModule):
             self.clipped += int(norm > self.clip_norm)
 
     def validation_step(self, origins: Int[Tensor, chunk]) -> None:
-        """Loss on validation windows."""
-        self.log("validation_loss", self.loss(origins), on_epoch=True, batch_size=len(origins), prog_bar=True)
+        """Loss and squared error of the point forecast on validation windows."""
+        raw, label = self(origins), cast("Tensor", self.labels)[origins]
+        head, windows = self.network.head, len(origins)
+        self.log("validation_loss", head.loss(raw, label), on_epoch=True, batch_size=windows, prog_bar=True)
+        self.log("validation_mse", (head.point(raw) - label).square().mean(), on_epoch=True, batch_size=windows)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW (Loshchilov & Hutter 2019), which is Adam at weight decay 0; fused: one kernel for all tensors."""

@@ -1,4 +1,4 @@
-"""A stack of recurrent cells and a linear head on the last hidden state."""
+"""A stack of recurrent cells and a head on the last hidden state."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import nn
 from carrossel import cells
 from carrossel.cells.unrolling import Backend, unroll
 from carrossel.config import lookup, validate
+from carrossel.forecaster.heads.base import HeadConfig
+from carrossel.forecaster.heads.base import registry as heads
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -29,39 +31,50 @@ def read_cell(kind: str, params: dict[str, Any]) -> CellConfig:
 
 
 class Network(nn.Module):
-    """Stacked cells → dropout between them → linear head on h_T of the top cell.
+    """Stacked cells → dropout between them → head on h_T of the top cell.
 
     Args:
         kind: the cell's kind.
         config: its configuration; `layers` cells of `hidden_size` units, `dropout` between them.
         features: number of input features.
         seed: of the initial weights.
+        head: what the last numbers mean; the point head if not given.
+        horizons: number of bars forecast at once.
     """
 
-    def __init__(self, kind: str, config: CellConfig, features: int, seed: int) -> None:
+    def __init__(
+        self,
+        kind: str,
+        config: CellConfig,
+        features: int,
+        seed: int,
+        head: HeadConfig | None = None,
+        horizons: int = 1,
+    ) -> None:
         super().__init__()
         cell = cells.registry.load(kind)
         sizes = [features] + [config.hidden_size] * config.layers
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.layers = nn.ModuleList(cell(size, config) for size in sizes[:-1])
-            self.head = nn.Linear(config.hidden_size, 1)
+            head = head or HeadConfig(kind="point")
+            self.head = heads.load(head.kind)(head, config.hidden_size, horizons)
         self.dropout = nn.Dropout(config.dropout)
         self.backend: Backend = "auto"
 
-    def forward(self, x: Float[Tensor, "batch time features"]) -> Float[Tensor, batch]:
-        """Forecast in scaled label units."""
+    def forward(self, x: Float[Tensor, "batch time features"]) -> Float[Tensor, "batch horizons outputs"]:
+        """The head's raw numbers."""
         hidden = x.transpose(0, 1)
         for depth, cell in enumerate(self.cells):
             hidden, _ = unroll(cell, self.dropout(hidden) if depth else hidden, backend=self.backend)
-        return self.readout(hidden[-1])
+        raw: Tensor = self.head(hidden[-1])
+        return raw
+
+    def point(self, x: Float[Tensor, "batch time features"]) -> Float[Tensor, "batch horizons"]:
+        """Forecasts in scaled label units."""
+        return self.head.point(self(x))
 
     @property
     def cells(self) -> list[Cell]:
         """The stack, lowest first."""
         return [cast("Cell", layer) for layer in self.layers]
-
-    def readout(self, h: Float[Tensor, "batch hidden"]) -> Float[Tensor, batch]:
-        """The head on a hidden state."""
-        forecast: Tensor = self.head(h)
-        return forecast.squeeze(-1)

@@ -16,9 +16,9 @@ from carrossel import cells
 from carrossel.config import validate
 from carrossel.errors import ModelError, SeriesTooShort
 from carrossel.files import replacing, write_json
+from carrossel.forecaster.heads.base import read_head
 from carrossel.forecaster.network import Network
-from carrossel.targets.base import TargetConfig
-from carrossel.targets.base import registry as target_registry
+from carrossel.targets.base import QUANTILES, make_target, quantile_column, read_target
 from carrossel.windows.config import Windows
 from carrossel.windows.scaling import Scaler
 from carrossel.windows.splitting import complete_origins
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from carrossel.targets.base import Target
+    from carrossel.targets.base import Target, Values
 
 WEIGHTS = "model.safetensors"
 MANIFEST = "manifest.json"
@@ -39,8 +39,21 @@ _BATCH = 2048
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """Forecasts of many windows, in the unit that people read.
+
+    Args:
+        point: shape [windows, horizons].
+        quantiles: at `QUANTILES`, shape [windows, horizons, levels]; None where the head has none.
+    """
+
+    point: Values
+    quantiles: Values | None
+
+
+@dataclass(frozen=True)
 class StoredForecaster:
-    """A trained network with all it needs to turn raw bars into a price forecast."""
+    """A trained network with all it needs to turn raw bars into forecasts."""
 
     network: Network
     windows: Windows
@@ -50,51 +63,87 @@ class StoredForecaster:
     manifest: dict[str, Any]
 
     def predict(self, bars: pd.DataFrame) -> pd.DataFrame:
-        """Forecast the close `horizon` bars after each complete window.
+        """Forecast what comes after each complete window.
 
         Args:
             bars: columns timestamp, open, high, low, close, volume, oldest first, one row per interval; at least
-                `lookback + 1` rows (a return needs the bar before).
+                `bars.needed` of the manifest (lookback + 1, or more where a feature looks back over a week);
+                realised_variance too if it was trained on bars that have it.
 
         Returns:
-            One row per window: origin (timestamp of its last bar), last_close, forecast (price).
+            One row per window and horizon: origin (timestamp of its last bar), horizon (bars), last_close, forecast (a price,
+            or the target's own unit), and quantiles `q05` … `q95` where the head has them.
 
         Raises:
             SeriesTooShort: if no complete window fits.
             ModelError: if a column is missing or the bars aren't in order.
         """
-        if absent := {"timestamp", "open", "high", "low", "close", "volume"} - set(bars):
+        learned = self.manifest.get("bars", {})
+        columns_needed = {"timestamp", "open", "high", "low", "close", "volume", *learned.get("columns", ())}
+        if absent := columns_needed - set(bars):
             raise ModelError(f"bars lack the columns {', '.join(sorted(absent))}.")
         bars = bars.assign(timestamp=pd.to_datetime(bars["timestamp"], utc=True).dt.as_unit("ns"))
         if not (bars["timestamp"].is_monotonic_increasing and bars["timestamp"].is_unique):
             raise ModelError("bars must be oldest first, each timestamp once.")
+        needed = int(learned.get("needed", self.windows.lookback + 1))
+        if len(bars) < needed:
+            raise SeriesTooShort(
+                f"{len(bars)} bars were given; windows of lookback={self.windows.lookback} on the features "
+                f"{', '.join(self.windows.features)} need at least {needed}."
+            )
         series = scale_features(bars, self.windows, self.feature_scaler)
-        origins = complete_origins(torch.isfinite(series).all(1).numpy(), self.windows.lookback, 0)
+        close = bars["close"].to_numpy(dtype=np.float64)
+        present = torch.isfinite(series).all(1).numpy() & np.isfinite(close)
+        origins = complete_origins(present, self.windows.lookback, 0)
+        # Nearer to the start, a mean over a week would be one over what there is, which the network never saw in training.
+        origins = origins[origins >= needed - 1]
         if not len(origins):
             raise SeriesTooShort(
                 f"{len(bars)} bars hold no complete window of lookback={self.windows.lookback}; "
-                f"give at least {self.windows.lookback + 1} without a gap."
+                f"give at least {needed} without a gap."
             )
-        last_close = bars["close"].to_numpy(dtype=np.float64)[origins]
-        return pd.DataFrame(
-            {
-                "origin": bars["timestamp"].iloc[origins].array,
-                "last_close": last_close,
-                "forecast": self.forecast(series, origins, last_close),
-            }
-        )
+        last_close = close[origins]
+        horizons = self.windows.horizons
+        found = self.forecast(series, origins, last_close)
+        columns = {
+            "origin": bars["timestamp"].iloc[np.repeat(origins, len(horizons))].array,
+            "horizon": np.tile(horizons, len(origins)),
+            "last_close": np.repeat(last_close, len(horizons)),
+            "forecast": found.point.reshape(-1),
+        }
+        return pd.DataFrame(columns | quantile_columns(found))
 
     def forecast(
-        self, series: Float[Tensor, "time features"], origins: NDArray[np.int64], last_close: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Prices forecast by the windows of a scaled series that end at `origins`."""
+        self, series: Float[Tensor, "time features"], origins: NDArray[np.int64], last_close: Values
+    ) -> Forecast:
+        """Forecasts by the windows of a scaled series that end at `origins`."""
         windows = slide(series, self.windows.lookback)
         starts = torch.from_numpy(origins) - (self.windows.lookback - 1)
         self.network.eval()
+        points, quantiles = [], []
         with torch.inference_mode():
-            scaled = torch.cat([self.network(windows[batch]) for batch in starts.split(_BATCH)])
-        label = self.label_scaler.inverse(scaled.double().cpu().numpy()[:, None])[:, 0]
-        return self.target.price(label, last_close)
+            for batch in starts.split(_BATCH):
+                raw = self.network(windows[batch])
+                points.append(self.network.head.point(raw))
+                quantiles.append(self.network.head.quantiles(raw, QUANTILES))
+        levels = [found for found in quantiles if found is not None]
+        return Forecast(
+            self._report(torch.cat(points), last_close),
+            self._report(torch.cat(levels), last_close) if levels else None,
+        )
+
+    def _report(self, scaled: Float[Tensor, "windows horizons *levels"], last_close: Values) -> Values:
+        further = (1,) * (scaled.ndim - 2)
+        scaler = Scaler(self.label_scaler.center.reshape(-1, *further), self.label_scaler.scale.reshape(-1, *further))
+        label = scaler.inverse(scaled.double().cpu().numpy())
+        return self.target.report(label, last_close.reshape(-1, 1, *further))
+
+
+def quantile_columns(found: Forecast) -> dict[str, Values]:
+    """Columns `q05` … `q95`, one row per window and horizon; none where the head has no quantiles."""
+    if found.quantiles is None:
+        return {}
+    return {quantile_column(level): found.quantiles[..., k].reshape(-1) for k, level in enumerate(QUANTILES)}
 
 
 def save(folder: Path, network: Network, manifest: dict[str, Any]) -> None:
@@ -118,14 +167,15 @@ def load(folder: Path) -> StoredForecaster:
         kind = manifest["cell"]["kind"]
         config = validate(manifest["cell"]["config"], cells.registry.load(kind).Config, f"{folder}: cell")
         windows = validate(manifest["windows"], Windows, f"{folder}: windows")
-        target_config = validate(manifest["target"], TargetConfig, f"{folder}: target")
-        network = Network(kind, config, len(windows.features), seed=0)
+        target = read_target(manifest["target"], f"{folder}: target")
+        head = read_head(manifest["head"], target, f"{folder}: head")
+        network = Network(kind, config, len(windows.features), seed=0, head=head, horizons=len(windows.horizons))
         network.load_state_dict(load_file(folder / WEIGHTS))
         scalers = manifest["scalers"]
         return StoredForecaster(
             network=network.eval(),
             windows=windows,
-            target=target_registry.load(target_config.kind)(),
+            target=make_target(target),
             feature_scaler=Scaler.from_dict(scalers["features"]),
             label_scaler=Scaler.from_dict(scalers["label"]),
             manifest=manifest,

@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 from carrossel.targets.base import Target, ahead
 
 if TYPE_CHECKING:
-    from carrossel.targets.base import Prices
+    from carrossel.targets.base import Columns, Values
 
 
 class Price(Target, kind="price"):
     """y_t = close_{t+h}. Not stationary: a network trained on it tends to repeat the last price it saw."""
 
-    def label(self, close: Prices, horizon: int) -> Prices:
-        return ahead(close, horizon)
+    def label(self, bars: Columns, horizon: int) -> Values:
+        return ahead(bars["close"], horizon)
 
-    def unchanged(self, close: Prices) -> Prices:
-        return close
-
-    def price(self, forecast: Prices, last_close: Prices) -> Prices:
-        del last_close
-        return forecast
+    def unchanged(self, bars: Columns, horizon: int) -> Values:
+        del horizon
+        return bars["close"]

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_AXIS = {"price": "price", "log_variance": "log variance of the bar", "probability": "probability of up"}
+
+
 class Tables(NamedTuple):
     """The files of a model folder that figures are drawn from; their columns are in docs/architecture.md."""
 
@@ -21,14 +24,20 @@ class Tables(NamedTuple):
     spectrum: pd.DataFrame
 
 
-def draw_run(tables: Tables, name: str) -> dict[str, Figure]:
-    """All figures of a run under their names.
+def draw_baseline(forecasts: pd.DataFrame, name: str, unit: str) -> dict[str, Figure]:
+    """The figures of a baseline's run: it has no gradients."""
+    return {"forecast": draw_forecast(forecasts, name, unit)}
+
+
+def draw_run(tables: Tables, name: str, unit: str) -> dict[str, Figure]:
+    """All figures of a network's run under their names.
 
     Args:
         tables: of one model folder.
         name: dataset and competitor, for the headings.
+        unit: of the forecasts.
     """
-    figures = {"forecast": draw_forecast(tables.forecasts, name)}
+    figures = {"forecast": draw_forecast(tables.forecasts, name, unit)}
     states: tuple[Literal["h", "C"], ...] = ("h", "C")
     for state in states:
         figures |= _draw_lags(tables.gradient_by_lag.rename(columns={"c": "C"}), state, name)
@@ -48,7 +57,7 @@ def draw_run(tables: Tables, name: str) -> dict[str, Figure]:
     return figures
 
 
-def draw_forecast(forecasts: pd.DataFrame, name: str, *, longest: int = 100) -> Figure:
+def draw_forecast(forecasts: pd.DataFrame, name: str, unit: str, *, longest: int = 100) -> Figure:
     """Forecast, truth and persistence over the end of the test part.
 
     On all of the test part every forecast of a price looks right, since 'tomorrow = today' does: only few bars show
@@ -57,15 +66,21 @@ def draw_forecast(forecasts: pd.DataFrame, name: str, *, longest: int = 100) -> 
     Args:
         forecasts: as in forecasts.parquet.
         name: dataset and competitor.
+        unit: of the forecasts.
         longest: bars shown.
     """
-    rows = forecasts[forecasts["split"] == "test"].sort_values("time").tail(longest)
+    nearest = forecasts[(forecasts["split"] == "test") & (forecasts["horizon"] == forecasts["horizon"].min())]
+    rows = nearest.sort_values("time").tail(longest)
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(rows["time"], rows["truth"], color="black", linewidth=1.4, label="truth")
-    axes.plot(rows["time"], rows["last_close"], color="0.8", linewidth=4, label="persistence: tomorrow = today")
+    axes.plot(rows["time"], rows["unchanged"], color="0.8", linewidth=4, label="persistence: tomorrow = today")
     axes.plot(rows["time"], rows["forecast"], color=diagnostics.PALETTE[1], linewidth=1.1, label="forecast")
-    axes.set(title=f"{name}: forecast against truth, last {len(rows)} bars of test", ylabel="price")
+    axes.set(title=f"{name}: forecast against truth, last {len(rows)} bars of test", ylabel=_AXIS[unit])
+    if {"q05", "q95"} <= set(rows):
+        axes.fill_between(
+            rows["time"], rows["q05"], rows["q95"], color=diagnostics.PALETTE[1], alpha=0.2, label="5 % to 95 %"
+        )
     axes.tick_params(axis="x", rotation=20)
     axes.legend(frameon=False)
     axes.grid(alpha=0.25)

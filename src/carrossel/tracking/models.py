@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import carrossel
 from carrossel.errors import ModelError
+from carrossel.targets.base import QUANTILES, quantile_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 MODEL_FILES = ("manifest.json", "model.safetensors")
 PRICES = ("open", "high", "low", "close")
 # what `carrossel.forecaster.stored` imports, and MLflow itself to serve it
-REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "pyyaml", "safetensors")
+REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy")
 
 
 def log_model(client: MlflowClient, run_id: str, folder: Path) -> str:
@@ -102,7 +103,7 @@ def find_model(client: MlflowClient, run_id: str) -> str | None:
 
 
 def signature() -> ModelSignature:
-    """Raw bars in, price forecasts out.
+    """Raw bars in, forecasts out: a row per window and horizon, quantiles where the head has them.
 
     JSON has no timestamps, and MLflow's `datetime` refuses those with a time zone: the column takes any type, and the
     model reads ISO 8601 strings as well as timestamps.
@@ -117,9 +118,18 @@ def signature() -> ModelSignature:
                 ColSpec(AnyType(), "timestamp"),  # type: ignore[no-untyped-call]  # mlflow's constructor is untyped
                 *(ColSpec("double", name) for name in PRICES),
                 ColSpec("double", "volume", required=False),
+                ColSpec("double", "realised_variance", required=False),
             ]
         ),
-        outputs=Schema([ColSpec("string", "origin"), ColSpec("double", "last_close"), ColSpec("double", "forecast")]),
+        outputs=Schema(
+            [
+                ColSpec("string", "origin"),
+                ColSpec("long", "horizon"),
+                ColSpec("double", "last_close"),
+                ColSpec("double", "forecast"),
+                *(ColSpec("double", quantile_column(level), required=False) for level in QUANTILES),
+            ]
+        ),
     )
 
 
@@ -133,20 +143,23 @@ def example_bars(folder: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    lookback = read_manifest(folder)["windows"]["lookback"]
+    manifest = read_manifest(folder)
+    learned = manifest.get("bars", {})
+    needed = int(learned.get("needed", manifest["windows"]["lookback"] + 1))
     try:
         forecasts = pd.read_parquet(folder / "forecasts.parquet", columns=["split", "origin", "last_close"])
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder}: forecasts.parquet can't be read ({error}). Train it again.") from None
-    closes = forecasts[forecasts["split"] == "test"].sort_values("origin").tail(lookback + 1)
+    closes = forecasts[forecasts["split"] == "test"].drop_duplicates("origin").sort_values("origin").tail(needed)
     if closes.empty:
         raise ModelError(f"{folder}: forecasts.parquet has no row of the test part. Train it again.")
-    last, missing = closes["origin"].iloc[-1], lookback + 1 - len(closes)
+    last, missing = closes["origin"].iloc[-1], needed - len(closes)
     close = pd.concat([pd.Series([closes["last_close"].iloc[0]] * missing, dtype="float64"), closes["last_close"]])
     close = close.reset_index(drop=True).astype("float64")
     steps = closes["origin"].diff().dropna()
     stamps = pd.date_range(end=last, periods=len(close), freq=steps.min() if len(steps) else pd.Timedelta("1h"))
     opened = close.shift(fill_value=close.iloc[0])
+    further = {"realised_variance": 1e-5} if "realised_variance" in learned.get("columns", ()) else {}
     return pd.DataFrame(
         {
             "timestamp": [stamp.isoformat() for stamp in stamps],
@@ -155,6 +168,7 @@ def example_bars(folder: Path) -> pd.DataFrame:
             "low": close.combine(opened, min),
             "close": close,
             "volume": 1.0,
+            **further,
         }
     )
 

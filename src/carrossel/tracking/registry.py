@@ -14,7 +14,9 @@ from carrossel.files import write_json
 from carrossel.tracking.mlflow_recorder import KEY_TAG
 from carrossel.tracking.models import find_model, log_model, read_manifest
 from carrossel.tracking.relog import (
+    dataset_of,
     find_model_folders,
+    is_baseline,
     manifest_tags,
     model_key,
     read_evaluation,
@@ -76,7 +78,7 @@ def model_name(dataset: str) -> str:
 
 
 def choose(evaluation: Mapping[str, Any], competitors: set[str]) -> Choice:
-    """The best trained model by validation; champion only if it beats persistence on test.
+    """The best trained model by validation; champion only if its verdict on test is 'beats persistence'.
 
     Args:
         evaluation: as in reports/evaluation/D.json.
@@ -99,14 +101,16 @@ def choose(evaluation: Mapping[str, Any], competitors: set[str]) -> Choice:
         )
     best = min(finite, key=lambda name: (-finite[name][0], name))
     validation, test = finite[best]
-    alias: Alias = "champion" if test > 0 else "challenger"
+    judgement = evaluation["judgements"][best]
+    verdict = str(judgement["verdict"])
+    alias: Alias = "champion" if verdict == "beats persistence" else "challenger"
     return Choice(
         dataset=dataset,
         competitor=best,
         alias=alias,
         reason=(
-            f"{best} is best by validation (skill {validation:+.4f}) and "
-            f"{'beats' if test > 0 else 'does not beat'} persistence on test (skill {test:+.4f}): {alias}."
+            f"{best} is best by validation (skill {validation:+.4f}); on test its skill is {test:+.4f}, "
+            f"p = {judgement['p_corrected']:.2g}, verdict '{verdict}': {alias}."
         ),
         validation_skill=validation,
         test_skill=test,
@@ -197,12 +201,15 @@ def read_choice(dataset: str, root: Path) -> Choice:
     Raises:
         ModelError: see `choose` and `read_evaluation`.
     """
-    there = {folder.name for folder in _folders(dataset, root)}
-    return choose(read_evaluation(evaluation_file(dataset, root)), there)
+    return choose(read_evaluation(evaluation_file(dataset, root)), _candidates(dataset, root))
 
 
 def _folders(dataset: str, root: Path) -> list[Path]:
-    return [folder for folder in find_model_folders(root / "models") if folder.parent.name == dataset]
+    return [folder for folder in find_model_folders(root / "models") if dataset_of(folder) == dataset]
+
+
+def _candidates(dataset: str, root: Path) -> set[str]:
+    return {folder.name for folder in _folders(dataset, root) if not is_baseline(read_manifest(folder))}
 
 
 def describe(choice: Choice, root: Path) -> dict[str, Any]:
@@ -232,7 +239,7 @@ def _create_version(client: MlflowClient, choice: Choice, key: str, run_id: str,
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(choice.model, description=f"Forecasts the close of {choice.dataset}.")
+        client.create_registered_model(choice.model, description=f"Forecasts {choice.dataset}.")
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from carrossel.recorder import Recorder, Scalar
     from carrossel.tracking.store import Store
 
-KEY_FILES = ("manifest.json", "model.safetensors", "forecasts.parquet")
+WEIGHTS = "model.safetensors"
+BASELINES = "baselines"
+KEY_FILES = ("manifest.json", WEIGHTS, "forecasts.parquet")
 _TAGS_NOT_PARAMS = ("dataset", "competitor", "data_sha256", "code_revision")
 
 
@@ -51,13 +53,16 @@ class Logged:
 
 
 def model_key(folder: Path) -> str:
-    """What identifies a trained model: SHA-256 over manifest, weights and forecasts, in hex.
+    """What identifies a competitor: SHA-256 over manifest, weights (a baseline has none) and forecasts, in hex.
 
     Raises:
         ModelError: if a file is missing.
     """
     digest = hashlib.sha256()
+    baseline = is_baseline(read_manifest(folder))
     for name in KEY_FILES:
+        if name == WEIGHTS and baseline:
+            continue
         try:
             digest.update(f"{name} {sha256(folder / name)}\n".encode())
         except OSError:
@@ -78,19 +83,27 @@ def log_model_folder(recorder: Recorder, folder: Path) -> None:
         return
     recorder.params(flatten({name: value for name, value in manifest.items() if name not in _TAGS_NOT_PARAMS}))
     recorder.tags(manifest_tags(manifest))
-    recorder.metrics(final_metrics(manifest, _read_history(folder)))
+    if not is_baseline(manifest):
+        recorder.metrics(final_metrics(manifest, _read_history(folder)))
     for name, figure in draw_figures(folder, manifest).items():
         recorder.figure(f"figures/{name}.png", figure)
     for file in sorted(folder.iterdir()):
-        if file.is_file() and file.name != "model.safetensors":  # the weights are in the model
+        if file.is_file() and file.name != WEIGHTS:  # the weights are in the model
             recorder.artifact(file, "results")
-    if isinstance(recorder, MlflowRecorder):
+    if isinstance(recorder, MlflowRecorder) and not is_baseline(manifest):
         recorder.model(folder)
     recorder.tags({KEY_TAG: key})
 
 
+def is_baseline(manifest: Mapping[str, Any]) -> bool:
+    """Whether a folder's manifest is a baseline's: no weights, no epochs, never registered."""
+    return manifest.get("baseline") is not None
+
+
 def log_history(recorder: Recorder, folder: Path) -> None:
-    """Log the metrics of each epoch in order, as a training does while it runs."""
+    """Log the metrics of each epoch in order, as a training does while it runs; a baseline has none."""
+    if is_baseline(read_manifest(folder)):
+        return
     for row in _read_history(folder).to_dict("records"):
         epoch = int(row.pop("epoch"))
         recorder.metrics({str(name): float(value) for name, value in row.items() if not math.isnan(value)}, step=epoch)
@@ -131,7 +144,7 @@ def sync_folder(store: Store, folder: Path) -> Logged:
         TrackingError: if the server fails.
     """
     key, manifest = model_key(folder), read_manifest(folder)
-    dataset, competitor = folder.parent.name, folder.name
+    dataset, competitor = dataset_of(folder), folder.name
     if run_id := find_run(store, dataset, key):
         return Logged(dataset, competitor, key, run_id, created=False)
     with open_run(
@@ -143,7 +156,9 @@ def sync_folder(store: Store, folder: Path) -> Logged:
 
 
 def sync_evaluation(store: Store, evaluation: Mapping[str, Any], logged: Iterable[Logged]) -> None:
-    """Log an evaluation's rows onto the competitors' runs, as `test/rmse` and so on; what is there already stays.
+    """Log an evaluation's rows onto the competitors' runs, as `test/rmse` and so on, and the test against persistence.
+
+    What is there already stays.
 
     Args:
         store: an open one.
@@ -164,6 +179,8 @@ def sync_evaluation(store: Store, evaluation: Mapping[str, Any], logged: Iterabl
             for name, value in rows.get(run.competitor, {}).items()
             if value is not None
         }
+        judgement = evaluation.get("judgements", {}).get(run.competitor, {})
+        wanted |= {f"test/{name}": float(judgement[name]) for name in ("p", "p_corrected") if name in judgement}
         try:
             there = store.client.get_run(run.run_id).data.metrics
         except (MlflowException, OSError) as error:
@@ -210,9 +227,18 @@ def find_run(store: Store, dataset: str, key: str) -> str | None:
 
 
 def find_model_folders(models: Path) -> list[Path]:
-    """Every `<dataset>/<competitor>/` with a manifest, sorted; hidden folders are half-written ones."""
-    found = (manifest.parent for manifest in models.glob("*/*/manifest.json"))
-    return sorted(folder for folder in found if not folder.name.startswith(".") and folder.parent.name[0] != ".")
+    """Every `<dataset>/<competitor>/` and `<dataset>/baselines/<baseline>/` with a manifest; hidden ones are half-written."""
+    found = (
+        file.parent for pattern in ("*/*/", f"*/{BASELINES}/*/") for file in models.glob(f"{pattern}manifest.json")
+    )
+    return sorted(
+        folder for folder in found if not any(part.startswith(".") for part in folder.relative_to(models).parts)
+    )
+
+
+def dataset_of(folder: Path) -> str:
+    """The dataset a model folder belongs to."""
+    return folder.parent.parent.name if folder.parent.name == BASELINES else folder.parent.name
 
 
 def read_evaluation(file: Path) -> dict[str, Any]:
@@ -244,10 +270,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
 def manifest_tags(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Who, from what, by which code: the tags that a manifest gives."""
     cell = manifest.get("cell") or {}
+    baseline = manifest.get("baseline") or {}
     tags = {
         "dataset": manifest.get("dataset"),
         "competitor": manifest.get("competitor"),
         "cell": cell.get("kind"),
+        "baseline": baseline.get("kind"),
         "seed": (manifest.get("training") or {}).get("seed"),
         "data_sha256": manifest.get("data_sha256"),
     }
@@ -267,20 +295,24 @@ def final_metrics(manifest: Mapping[str, Any], history: pd.DataFrame) -> dict[st
 
 
 def draw_figures(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Figure]:
-    """The run's figures by name: forecast against truth, and the gradient diagnostics.
+    """The run's figures by name: forecast against truth, and of a network the gradient diagnostics.
 
     Raises:
         ModelError: if a table is missing.
     """
-    from carrossel.tracking.figures import Tables, draw_run
+    from carrossel.tracking.figures import Tables, draw_baseline, draw_run
 
+    title = f"{manifest.get('dataset')} {manifest.get('competitor')}"
+    unit = str(manifest.get("unit", "price"))
+    if is_baseline(manifest):
+        return draw_baseline(_read(folder / "forecasts.parquet"), title, unit)
     tables = Tables(
         forecasts=_read(folder / "forecasts.parquet"),
         gradient_by_lag=_read(folder / "gradient_by_lag.csv"),
         tensors=_read(folder / "tensors.csv"),
         spectrum=_read(folder / "spectrum.csv"),
     )
-    return draw_run(tables, f"{manifest.get('dataset')} {manifest.get('competitor')}")
+    return draw_run(tables, title, unit)
 
 
 def _read_history(folder: Path) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""MLflow model from code: raw OHLCV bars in, price forecasts out, scaler included, no pickle.
+"""MLflow model from code: raw OHLCV bars in, forecasts out, scaler included, no pickle.
 
 MLflow copies this file into each logged model and runs it to load one; nothing else imports it.
 """
@@ -28,7 +28,7 @@ class ServedForecaster(PythonModel):
         self.forecaster = load(Path(context.artifacts["model"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
-        """Forecast the close after each complete window of the given bars.
+        """Forecast what comes after each complete window of the given bars.
 
         Args:
             context: MLflow's; unused, the artifacts are loaded.
@@ -37,7 +37,8 @@ class ServedForecaster(PythonModel):
             params: unused.
 
         Returns:
-            One row per window: origin (ISO 8601 string of its last bar), last_close, forecast (prices).
+            One row per window and horizon: origin (ISO 8601 string of its last bar), horizon (bars), last_close, forecast (a
+            price, or the target's own unit), and quantiles where the model has them.
         """
         bars = model_input.assign(timestamp=pd.to_datetime(model_input["timestamp"], utc=True))
         if "volume" not in bars:

@@ -43,16 +43,16 @@ class History(pl.Callback):
 
     Args:
         scalars: further numbers of the epoch, such as the gradient diagnostics'.
-        naive_loss: the validation loss of 'tomorrow = today', which validation skill is measured against.
+        naive_mse: the validation part's squared error of 'tomorrow = today', which validation skill is measured against.
     """
 
-    def __init__(self, recorder: Recorder, scalars: Callable[[], Row], naive_loss: float) -> None:
-        self.recorder, self.scalars, self.naive_loss = recorder, scalars, naive_loss
+    def __init__(self, recorder: Recorder, scalars: Callable[[], Row], naive_mse: float) -> None:
+        self.recorder, self.scalars, self.naive_mse = recorder, scalars, naive_mse
         self.rows: list[Row] = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: ForecastModule) -> None:  # type: ignore[override]  # our own module
         validation_loss = float(trainer.callback_metrics["validation_loss"])
-        skill = 1 - validation_loss / self.naive_loss
+        skill = 1 - float(trainer.callback_metrics["validation_mse"]) / self.naive_mse
         trainer.callback_metrics["validation_skill"] = torch.tensor(skill)
         row = {
             "train_loss": float(trainer.callback_metrics["train_loss"]),

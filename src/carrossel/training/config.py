@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from carrossel.cells.unrolling import Backend  # noqa: TC001 - pydantic reads annotations at run time
-from carrossel.config import Section, lookup, validate
+from carrossel.config import Section, lookup, lookup_for, validate
+from carrossel.forecaster.heads.base import HeadConfig, read_head
 from carrossel.forecaster.network import read_cell
-from carrossel.targets.base import read_target
-from carrossel.windows.config import Windows
+from carrossel.windows.question import read_question
 
 if TYPE_CHECKING:
     from carrossel.cells.base import CellConfig
     from carrossel.targets.base import TargetConfig
+    from carrossel.windows.config import Windows
 
 
 class Training(Section):
@@ -55,6 +56,7 @@ class Recipe:
     cell: CellConfig
     windows: Windows
     target: TargetConfig
+    head: HeadConfig
     training: Training
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,6 +67,7 @@ class Recipe:
             "cell": {"kind": self.kind, "config": self.cell.model_dump(mode="json")},
             "windows": self.windows.model_dump(mode="json"),
             "target": self.target.model_dump(mode="json"),
+            "head": self.head.model_dump(mode="json"),
             "training": self.training.model_dump(mode="json"),
         }
 
@@ -75,13 +78,14 @@ def read_recipe(dataset: str, kind: str, params: dict[str, Any], competitor: str
     Raises:
         ConfigError: naming key, value and what is allowed.
     """
-    lookup(f"datasets.{dataset}", params)
+    windows, target = read_question(dataset, params)
     return Recipe(
         dataset=dataset,
         competitor=competitor or kind,
         kind=kind,
         cell=read_cell(kind, params),
-        windows=validate(lookup("windows", params), Windows, "windows"),
-        target=read_target(params),
+        windows=windows,
+        target=target,
+        head=read_head(lookup_for(dataset, "head", params), target),
         training=validate(lookup("training", params), Training, "training"),
     )

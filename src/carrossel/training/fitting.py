@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from carrossel.recorder import Recorder
-    from carrossel.targets.base import Target
     from carrossel.training.config import Recipe
     from carrossel.windows.tensor import WindowedSeries
 
@@ -49,13 +49,14 @@ class Fit:
 
 def fit(
     data: WindowedSeries,
-    target: Target,
     recipe: Recipe,
     recorder: Recorder,
     *,
     name: str,
     checkpoints: Path | None = None,
     callbacks: Sequence[pl.Callback] = (),
+    quiet: bool = False,
+    diagnose: bool = True,
 ) -> Fit:
     """Train until the validation loss stops falling, or for `epochs`.
 
@@ -64,6 +65,8 @@ def fit(
         checkpoints: folder of this very training; a training killed there goes on at the end of its last whole epoch and ends
             with the numbers an undisturbed one would have.
         callbacks: further ones, such as a tuner's pruning.
+        quiet: leave out progress, where several trainings run side by side.
+        diagnose: measure gradients; without, their tables stay empty.
 
     Raises:
         TrainingError: if the loss isn't finite.
@@ -71,22 +74,24 @@ def fit(
     config = recipe.training
     _quiet_lightning()
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
-    network = Network(recipe.kind, recipe.cell, data.series.shape[1], config.seed)
+    network = Network(
+        recipe.kind, recipe.cell, data.series.shape[1], config.seed, recipe.head, len(recipe.windows.horizons)
+    )
+    network.head.prepare(data.labels[torch.from_numpy(data.split.train)])
     network.backend = config.backend
     module = ForecastModule(
         network,
         data,
-        target,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,
         seed=config.seed,
     )
-    terminal = sys.stderr.isatty()
+    terminal = sys.stderr.isatty() and not quiet
     best = BestWeights()
     gradients = GradientDiagnostics(data, config.probe_windows)
-    history = History(recorder, gradients.scalars, naive_loss(data, target))
+    history = History(recorder, gradients.scalars if diagnose else dict, naive_mse(data))
     keep = [
         ModelCheckpoint(
             checkpoints, filename=_LAST, monitor=None, save_on_train_epoch_end=True, enable_version_counter=False
@@ -99,11 +104,11 @@ def fit(
         logger=False,
         callbacks=[
             best,
-            gradients,
+            *([gradients] if diagnose else []),
             history,
             *callbacks,
             EarlyStopping("validation_loss", patience=config.patience, check_on_train_epoch_end=True),
-            *([TQDMProgressBar(leave=True)] if terminal else [EpochLines(name)]),
+            *([] if quiet else [TQDMProgressBar(leave=True)] if terminal else [EpochLines(name)]),
             *(keep if checkpoints else []),
         ],
         enable_checkpointing=checkpoints is not None,
@@ -137,11 +142,11 @@ def fit(
     return Fit(network.cpu().eval(), best.loss, best.epoch, history.rows, gradients)
 
 
-def naive_loss(data: WindowedSeries, target: Target) -> float:
-    """Validation loss of 'tomorrow = today', in the same scaled label units as a network's."""
+def naive_mse(data: WindowedSeries) -> float:
+    """Squared error of 'tomorrow = today' on the validation part, in scaled label units, mean over horizons."""
     origins = data.split.validation
-    naive = data.label_scaler.transform(target.unchanged(data.close)[origins][:, None])[:, 0]
-    return float(target.loss(torch.from_numpy(naive), data.labels[origins].double()))
+    naive = data.label_scaler.transform(data.unchanged[origins])
+    return float(np.mean((naive - data.labels[torch.from_numpy(origins)].double().numpy()) ** 2))
 
 
 def _quiet_lightning() -> None:

@@ -94,9 +94,9 @@ class GradientDiagnostics(pl.Callback):
         series, window, labels = (cast("Tensor", getattr(module, name)) for name in ("series", "window", "labels"))
         with torch.enable_grad():
             states = unroll_stack(module.network.cells, series[origins[:, None] + window].transpose(0, 1))
-            forecast = module.network.readout(states[-1][-1].h)
+            head = module.network.head
             # the sum over sequences, so that g_k doesn't depend on the size of the probe batch
-            loss = module.target.loss(forecast, labels[origins]) * len(origins)
+            loss = head.loss(head(states[-1][-1].h), labels[origins]) * len(origins)
             layers = gradient_by_lag(loss, states)
         return [
             {"layer": layer, "lag": lag, "h": float(h), "c": None if found.c is None else float(found.c[lag])}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from carrossel.files import write_text
 from carrossel.revision import code_revision
-from carrossel.targets.base import registry as target_registry
+from carrossel.targets.base import make_target
 from carrossel.training.fingerprint import fingerprint
 from carrossel.training.fitting import Fit, fit
 from carrossel.training.outputs import write_model
@@ -42,8 +42,7 @@ def train(
         open_run: opens the tracked run.
         finish: logs the finished folder onto the run.
     """
-    target = target_registry.load(recipe.target.kind)()
-    data = window_series(bars, recipe.windows, target, recipe.target, recipe.dataset)
+    data = window_series(bars, recipe.windows, make_target(recipe.target), recipe.dataset)
     key = fingerprint(recipe, data_sha256)
     mine = checkpoints / key[:24]
     mine.mkdir(parents=True, exist_ok=True)
@@ -58,9 +57,9 @@ def train(
         if recorder.run_id:
             write_text(note, recorder.run_id)
         name = f"train@{recipe.dataset}-{recipe.competitor}"
-        done = fit(data, target, recipe, recorder, name=name, checkpoints=mine)
+        done = fit(data, recipe, recorder, name=name, checkpoints=mine)
         provenance = {"data_sha256": data_sha256, "code_revision": code_revision()}
-        write_model(folder, done, data, target, recipe, bars["timestamp"], provenance)
+        write_model(folder, done, data, recipe, provenance)
         finish(recorder, folder)
     shutil.rmtree(mine)
     return done

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from carrossel.errors import TrainingError
 from carrossel.forecaster.module import mix
-from carrossel.targets.base import registry as targets
+from carrossel.targets.base import make_target
 from carrossel.training.fingerprint import fingerprint
 from carrossel.training.fitting import fit
 from carrossel.tuning.space import apply, check_space, draw
@@ -146,11 +146,10 @@ def _sampler(config: Tuning, trial: int) -> optuna.samplers.TPESampler:
 
 
 def _run_trial(trial: optuna.Trial, bars: pd.DataFrame, recipe: Recipe, recorder: Recorder) -> float:
-    target = targets.load(recipe.target.kind)()
-    data = window_series(bars, recipe.windows, target, recipe.target, recipe.dataset)
+    data = window_series(bars, recipe.windows, make_target(recipe.target), recipe.dataset)
     pruning = Pruning(trial)
     name = f"tune@{recipe.dataset} trial {trial.number}"
-    done = fit(data, target, recipe, recorder, name=name, callbacks=[pruning])
+    done = fit(data, recipe, recorder, name=name, callbacks=[pruning])
     if pruning.pruned:
         recorder.prune(f"after {len(done.history)} epochs, below the median of the trials before it")
     best = max(row["validation_skill"] for row in done.history)

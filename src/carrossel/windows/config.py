@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,7 +14,9 @@ class Windows(Section):
     """How a series is cut into windows and split by time."""
 
     lookback: int = Field(ge=1, description="Bars in a window.")
-    horizon: int = Field(1, ge=1, description="Bars from a window's last bar to the bar forecast.")
+    horizon: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        1, description="Bars from a window's last bar to the bar forecast; a rising list forecasts several at once."
+    )
     stride: int = Field(1, ge=1, description="Bars between the starts of two training windows.")
     features: tuple[str, ...] = Field(min_length=1, description=f"Any of: {', '.join(FEATURES)}.")
     scaler: Literal["standard", "minmax"] = Field(
@@ -32,6 +34,18 @@ class Windows(Section):
         if len(set(names)) < len(names):
             raise ValueError("each feature may be named once")
         return names
+
+    @field_validator("horizon")
+    @classmethod
+    def _rising(cls, horizon: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        if isinstance(horizon, tuple) and (not horizon or sorted(set(horizon)) != list(horizon)):
+            raise ValueError("a list of horizons must rise and name each once")
+        return horizon
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Every horizon; tables and verdicts that need one take the first."""
+        return self.horizon if isinstance(self.horizon, tuple) else (self.horizon,)
 
     @model_validator(mode="after")
     def _leaves_a_test_part(self) -> Windows:

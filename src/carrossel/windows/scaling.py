@@ -37,6 +37,11 @@ class Scaler:
         negligible = scale <= 1e-12 * np.maximum(np.abs(center), np.finfo(float).tiny)
         return cls(center, np.where(negligible, 1.0, scale))
 
+    @classmethod
+    def identity(cls, columns: int) -> Scaler:
+        """Leaves values as they are."""
+        return cls(np.zeros(columns), np.ones(columns))
+
     def transform(self, rows: Array) -> Array:
         """Scale."""
         return (rows - self.center) / self.scale

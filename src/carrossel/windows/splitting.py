@@ -50,12 +50,21 @@ def complete_origins(present: NDArray[np.bool_], lookback: int, ahead: int) -> R
     return complete
 
 
-def split_origins(present: NDArray[np.bool_], config: Windows, name: str = "the series") -> Split:
+def split_origins(
+    present: NDArray[np.bool_],
+    config: Windows,
+    name: str = "the series",
+    answered: NDArray[np.bool_] | None = None,
+) -> Split:
     """Cut the windows of a series into train, validation and test.
 
     Let a part begin at row s. Its first origin is s + lookback, so its windows, and the bar before them that a return needs,
     hold none of the rows before s; the labels of the part before end at s − 1. Two parts' origins are thus more than
-    lookback + horizon rows apart, and no bar serves two parts.
+    lookback + horizon rows apart (the furthest, where there are several), and no bar serves two parts.
+
+    Args:
+        present: per row, whether bar and features are there, shape [time].
+        answered: per row, whether labels and naive labels of the window ending there are known; all of them if not given.
 
     Raises:
         SeriesTooShort: if a part gets no window; says how many bars it takes.
@@ -63,10 +72,13 @@ def split_origins(present: NDArray[np.bool_], config: Windows, name: str = "the 
     rows = len(present)
     first_validation = int(rows * config.train)
     first_test = int(rows * (config.train + config.validation))
-    all_origins = complete_origins(present, config.lookback, config.horizon)
+    furthest = config.horizons[-1]
+    all_origins = complete_origins(present, config.lookback, furthest)
+    if answered is not None:
+        all_origins = all_origins[answered[all_origins]]
 
     def between(start: int, end: int) -> Rows:
-        return all_origins[(all_origins >= start) & (all_origins + config.horizon < end)]
+        return all_origins[(all_origins >= start) & (all_origins + furthest < end)]
 
     split = Split(
         train=between(0, first_validation)[:: config.stride],
@@ -75,12 +87,12 @@ def split_origins(present: NDArray[np.bool_], config: Windows, name: str = "the 
         train_rows=first_validation,
     )
     smallest_share = min(config.train, config.validation, 1 - config.train - config.validation)
-    needed = int(np.ceil((config.lookback + config.horizon + 1) / smallest_share))
+    needed = int(np.ceil((config.lookback + furthest + 1) / smallest_share))
     for part in ("train", "validation", "test"):
         if not len(split.origins(part)):
             raise SeriesTooShort(
                 f"{name} has {rows} bars, {int(present.sum())} of them complete; no {part} window of lookback="
-                f"{config.lookback}, horizon={config.horizon} fits (about {needed} bars without long gaps are needed). "
+                f"{config.lookback}, horizon={furthest} fits (about {needed} bars without long gaps are needed). "
                 "Lower windows.lookback, change windows.train and windows.validation, or bring more bars."
             )
     return split

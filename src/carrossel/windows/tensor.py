@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from carrossel.errors import SeriesTooShort
+from carrossel.targets.base import stack
 from carrossel.windows.features import compute_features
 from carrossel.windows.scaling import Scaler
 from carrossel.windows.splitting import Split, split_origins
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from carrossel.targets.base import Target, TargetConfig
+    from carrossel.targets.base import Columns, Target, Values
     from carrossel.windows.config import Windows
 
 
@@ -46,23 +48,44 @@ class WindowedSeries:
 
     Args:
         series: scaled features, float32, shape [time, features]; NaN rows are in no window.
-        labels: scaled label of the window ending at each row, float32, shape [time].
-        close: closing prices, shape [time].
-        truth: the closing price `horizon` bars after each row, shape [time].
+        labels: scaled labels of the window ending at each row, float32, shape [time, horizons].
+        bars: columns of the bars, each of shape [time].
+        timestamps: of the bars, UTC, shape [time].
+        horizons: bars from a window's last bar to each bar forecast.
+        features: names of the series' columns.
     """
 
     series: Float[Tensor, "time features"]
-    labels: Float[Tensor, time]
-    close: NDArray[np.float64]
-    truth: NDArray[np.float64]
+    labels: Float[Tensor, "time horizons"]
+    bars: Columns
+    timestamps: NDArray[np.datetime64]
     split: Split
     feature_scaler: Scaler
     label_scaler: Scaler
     lookback: int
+    horizons: tuple[int, ...]
+    features: tuple[str, ...]
+    target: Target
+
+    # Training needs neither of the two, and at millions of bars they are large: made when asked for.
+    @cached_property
+    def label(self) -> Values:
+        """Unscaled labels, shape [time, horizons]."""
+        return stack([self.target.label(self.bars, horizon) for horizon in self.horizons])
+
+    @cached_property
+    def unchanged(self) -> Values:
+        """Unscaled labels that 'tomorrow = today' forecasts, shape [time, horizons]."""
+        return stack([self.target.unchanged(self.bars, horizon) for horizon in self.horizons])
 
     def gather(self, origins: Int[Tensor, batch]) -> Float[Tensor, "batch length features"]:
         """Windows that end at `origins`."""
         return slide(self.series, self.lookback)[origins - (self.lookback - 1)]
+
+    def report(self, label: Values, origins: NDArray[np.int64]) -> Values:
+        """Labels of windows that end at `origins`, shape [windows, horizons, ...], in the target's unit."""
+        last_close = self.bars["close"][origins]
+        return self.target.report(label, last_close.reshape(-1, *[1] * (label.ndim - 1)))
 
 
 def scale_features(bars: pd.DataFrame, config: Windows, scaler: Scaler) -> Float[Tensor, "time features"]:
@@ -70,29 +93,63 @@ def scale_features(bars: pd.DataFrame, config: Windows, scaler: Scaler) -> Float
     return torch.from_numpy(scaler.transform(compute_features(bars, config.features)).astype(np.float32))
 
 
+def columns_of(bars: pd.DataFrame) -> Columns:
+    """The bars' numeric columns as float64 arrays."""
+    return {
+        name: bars[name].to_numpy(dtype=np.float64)
+        for name in ("open", "high", "low", "close", "volume", "realised_variance")
+        if name in bars
+    }
+
+
 def window_series(
-    bars: pd.DataFrame, config: Windows, target: Target, target_config: TargetConfig, name: str = "the series"
+    bars: pd.DataFrame, config: Windows, target: Target, name: str = "the series", split: Split | None = None
 ) -> WindowedSeries:
     """Features, labels, split and scalers of canonical bars.
 
     Scalers see only rows and labels that lie wholly within the training part.
 
+    Args:
+        name: what messages call the series.
+        split: the parts, such as a walk-forward fold's; cut as `config` says if not given.
+
     Raises:
         SeriesTooShort: if a part gets no window.
     """
-    close = bars["close"].to_numpy(dtype=np.float64)
+    columns = columns_of(bars)
     features = compute_features(bars, config.features)
-    labels = target.label(close, config.horizon)
-    split = split_origins(np.isfinite(features).all(axis=1) & np.isfinite(close), config, name)
+    label = stack([target.label(columns, horizon) for horizon in config.horizons])
+    split = split or split_origins(
+        usable_rows(features, columns), config, name, answered_rows(columns, target, config.horizons)
+    )
     feature_scaler = Scaler.fit(features[: split.train_rows], config.scaler)
-    label_scaler = Scaler.fit(labels[split.train][:, None], target_config.scaler)
+    label_scaler = (
+        Scaler.fit(label[split.train], target.config.scaler) if target.scaled else Scaler.identity(len(config.horizons))
+    )
     return WindowedSeries(
         series=torch.from_numpy(feature_scaler.transform(features).astype(np.float32)),
-        labels=torch.from_numpy(label_scaler.transform(labels[:, None])[:, 0].astype(np.float32)),
-        close=close,
-        truth=np.concatenate([close[config.horizon :], np.full(min(config.horizon, len(close)), np.nan)]),
+        labels=torch.from_numpy(label_scaler.transform(label).astype(np.float32)),
+        bars=columns,
+        timestamps=bars["timestamp"].dt.tz_convert(None).to_numpy(),  # with a time zone each would become an object
         split=split,
         feature_scaler=feature_scaler,
         label_scaler=label_scaler,
         lookback=config.lookback,
+        horizons=config.horizons,
+        features=config.features,
+        target=target,
     )
+
+
+def usable_rows(features: Values, columns: Columns) -> NDArray[np.bool_]:
+    """Per row, whether bar and features are there."""
+    usable: NDArray[np.bool_] = np.isfinite(features).all(axis=1) & np.isfinite(columns["close"])
+    return usable
+
+
+def answered_rows(columns: Columns, target: Target, horizons: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Per row, whether label and naive label are known at every horizon: a bar that is there may have no variance."""
+    answered = np.ones(len(columns["close"]), dtype=np.bool_)
+    for horizon in horizons:
+        answered &= np.isfinite(target.label(columns, horizon)) & np.isfinite(target.unchanged(columns, horizon))
+    return answered

@@ -92,11 +92,12 @@ def frame_of(timestamps: np.ndarray, columns: Mapping[str, np.ndarray]) -> pd.Da
 
     Args:
         timestamps: datetime64[ns] in UTC.
-        columns: float64 arrays by name.
+        columns: float64 arrays by name; any besides the contract's come last.
     """
     stamps = pd.DatetimeIndex(timestamps).as_unit("ns").tz_localize("UTC")
     # Writable, since arrays out of Arrow or out of another frame aren't, and pandas would fail far from here.
-    values = {name: np.require(columns[name], np.float64, "W") for name in COLUMNS[1:]}
+    names = [*COLUMNS[1:], *(name for name in columns if name not in COLUMNS)]
+    values = {name: np.require(columns[name], np.float64, "W") for name in names}
     return pd.DataFrame({"timestamp": stamps, **values}, copy=False)
 
 

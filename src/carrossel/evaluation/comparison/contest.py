@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
+    from carrossel.targets.base import Unit
+
 
 @dataclass(frozen=True)
 class Contest:
@@ -28,6 +30,22 @@ class Contest:
     evaluation: dict[str, Any]
     competitors: dict[str, Competitor]
     quality: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> Unit:
+        """What forecasts are judged in."""
+        unit: Unit = self.evaluation["unit"]
+        return unit
+
+    @property
+    def networks(self) -> dict[str, Competitor]:
+        """Recurrent cells: those that may be registered."""
+        return {name: c for name, c in self.competitors.items() if not c.is_baseline}
+
+    @property
+    def baselines(self) -> dict[str, Competitor]:
+        """Those that show what other methods do on the same rows."""
+        return {name: c for name, c in self.competitors.items() if c.is_baseline}
 
     def skill(self, split: str) -> dict[str, float]:
         """Skill against persistence by competitor."""
@@ -52,7 +70,7 @@ def read_contest(dataset: str, models: Path, reports: Path, names: Collection[st
     again = f"Run dvc repro evaluate@{dataset}."
     try:
         evaluation = json.loads(path.read_text(encoding="utf-8"))
-        scored = set(evaluation["competitors"])
+        scored = set(evaluation["judgements"])
     except FileNotFoundError:
         raise ModelError(f"{path} doesn't exist. {again}") from None
     except (ValueError, KeyError, TypeError) as error:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from carrossel.diagnostics.figures import DASHES, PALETTE, gradient_by_lag
 from carrossel.evaluation.comparison.summary import select_gradient
-from carrossel.evaluation.figures import BLACK, BLUE, GREY, ORANGE, VERMILLION, look, new_figure, show_dates
+from carrossel.evaluation.figures import BLACK, BLUE, GREY, ORANGE, VERMILLION, look, new_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from carrossel.evaluation.comparison.contest import Contest
 
-ZOOM = 200
-"""Rows of the test part in the close-up."""
+VERDICT_COLORS = {
+    "beats persistence": BLUE,
+    "no evidence of skill": GREY,
+    "echo": ORANGE,
+    "suspiciously good: check for leakage": VERMILLION,
+}
 
 _OUTLIER = 6
 """Skills that many times the typical size are drawn at the edge, with their number."""
@@ -29,109 +34,105 @@ _OUTLIER = 6
 
 @look()
 def draw_skill(contests: Sequence[Contest]) -> Figure:
-    """Skill against persistence of every competitor and dataset; the zero line is 'tomorrow = today'."""
-    names = sorted({name for contest in contests for name in contest.competitors}, reverse=True)
-    figure = new_figure(max(7.0, 4.6 * len(contests) + 1.4), 1.9 + 0.36 * len(names))
-    panels = figure.subplots(1, len(contests), sharey=True, squeeze=False)[0]
-    for axes, contest in zip(panels, contests, strict=True):
-        _draw_skill_panel(axes, contest, names)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    """Skill against persistence of every competitor and dataset, with its 95 % interval; the zero line is 'tomorrow = today'."""
+    columns = min(len(contests), 2)
+    rows = [contests[start : start + columns] for start in range(0, len(contests), columns)]
+    heights = [0.95 + 0.27 * max(len(contest.competitors) for contest in row) for row in rows]
+    figure = new_figure(11.0 if columns > 1 else 8.0, sum(heights) + 0.7)
+    panels = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
+    for axes, contest in zip_longest(panels.flat, contests):
+        if contest is None:
+            axes.remove()
+        else:
+            _draw_skill_panel(axes, contest)
+    figure.legend(handles=_explain_marks(contests), loc="outside lower center", ncols=5, fontsize=9)
     return figure
 
 
-def _draw_skill_panel(axes: Axes, contest: Contest, names: Sequence[str]) -> None:
+def _draw_skill_panel(axes: Axes, contest: Contest) -> None:
     validation, test = contest.skill("validation"), contest.skill("test")
-    edge = _OUTLIER * max(float(np.median(np.abs([*validation.values(), *test.values()]))), 1e-3)
+    judgements = contest.evaluation["judgements"]
+    names = [*contest.networks, *contest.baselines][::-1]
+    edge = _choose_edge([*validation.values(), *test.values()], judgements.values())
     axes.axvline(0, color=BLACK, linewidth=1.2)
-    for name, skill in validation.items():
-        place = names.index(name)
-        axes.plot(
-            [max(skill, -edge), max(test[name], -edge)], [place, place], color=GREY, linewidth=1, alpha=0.6, zorder=1
-        )
-        fill = BLACK if name == contest.evaluation["best_by_validation"] else "white"
-        _mark(axes, skill, place, edge, {"marker": "o", "color": fill, "markeredgecolor": GREY, "markersize": 7})
-        color = BLUE if test[name] > 0 else VERMILLION
-        _mark(axes, test[name], place, edge, {"marker": "D", "color": color, "markersize": 7})
-    axes.plot([], [], "o", color="white", markeredgecolor=GREY, markersize=7, label="validation")
-    axes.plot([], [], "o", color=BLACK, markersize=7, label="best by validation")
-    axes.plot([], [], "D", color=BLUE, markersize=7, label="test, better")
-    axes.plot([], [], "D", color=VERMILLION, markersize=7, label="test, no better")
-    axes.plot([], [], color=BLACK, label="'tomorrow = today'")
+    for place, name in enumerate(names):
+        found = judgements[name]
+        color = VERDICT_COLORS[found["verdict"]]
+        ends = np.clip([found["lower"], found["upper"]], -edge, edge)
+        axes.plot(ends, [place, place], color=color, linewidth=2.4, alpha=0.55, solid_capstyle="butt", zorder=2)
+        chosen = name == contest.evaluation["best_by_validation"]
+        circle = {"marker": "o", "color": BLACK if chosen else "white", "markeredgecolor": BLACK, "markersize": 5}
+        _mark(axes, validation[name], place, edge, circle)
+        marker = "s" if contest.competitors[name].is_baseline else "D"
+        _mark(axes, test[name], place, edge, {"marker": marker, "color": color, "markersize": 7})
+    if contest.baselines:
+        axes.axhline(len(contest.baselines) - 0.5, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(names)), names)
+    for label, name in zip(axes.get_yticklabels(), names, strict=True):
+        label.set_fontstyle("italic" if contest.competitors[name].is_baseline else "normal")
+    axes.set_ylim(-0.6, len(names) - 0.4)
     left, right = axes.get_xlim()
     axes.set_xlim(min(left, -0.15 * (right - left)), max(right, 0.15 * (right - left)))
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(-0.6, len(names) - 0.4)
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(_label_skill))
+    axes.xaxis.set_major_formatter(FuncFormatter(label_skill))
     axes.set_title(contest.dataset)
     axes.set_xlabel("← worse     skill: 1 − MSE / MSE of 'tomorrow = today'     better →", fontsize=9)
 
 
-def _label_skill(value: float, _position: int) -> str:
+def _explain_marks(contests: Sequence[Contest]) -> list[Line2D]:
+    seen = {found["verdict"] for contest in contests for found in contest.evaluation["judgements"].values()}
+    marks = [
+        Line2D([], [], color=BLACK, label="'tomorrow = today'"),
+        Line2D([], [], linestyle="none", marker="o", color="white", markeredgecolor=BLACK, label="validation"),
+        Line2D([], [], linestyle="none", marker="o", color=BLACK, label="validation: the network chosen"),
+        Line2D([], [], linestyle="none", marker="D", color="#444444", label="test: network"),
+    ]
+    if any(contest.baselines for contest in contests):
+        marks.append(Line2D([], [], linestyle="none", marker="s", color="#444444", label="test: baseline"))
+    return marks + [
+        Line2D([], [], color=color, linewidth=5, alpha=0.7, label=verdict)
+        for verdict, color in VERDICT_COLORS.items()
+        if verdict in seen
+    ]
+
+
+def _choose_edge(skills: Sequence[float], judgements: Iterable[Mapping[str, Any]]) -> float:
+    """Where the axis ends on either side: some times the typical skill, and wide enough for the typical interval."""
+    ends = [abs(found[key]) for found in judgements for key in ("lower", "upper")]
+    return max(_OUTLIER * float(np.median(np.abs(skills))), 1.5 * float(np.median(ends)), 1e-3)
+
+
+def label_skill(value: float, _position: int) -> str:
+    """A tick of a skill axis, as percent."""
     return f"{100 * value:+.3g} %".replace("-", "−") if value else "0"
 
 
-def _mark(axes: Axes, skill: float, place: int, edge: float, style: dict[str, object]) -> None:
-    if skill >= -edge:
-        axes.plot(skill, place, linestyle="none", zorder=3, **style)  # type: ignore[arg-type]  # stubs want literals
+def _mark(axes: Axes, skill: float, place: int, edge: float, style: dict[str, Any]) -> None:
+    if abs(skill) <= edge:
+        axes.plot(skill, place, linestyle="none", zorder=3, **style)
         return
-    axes.plot(-edge, place, linestyle="none", zorder=3, **{**style, "marker": "<"})  # type: ignore[arg-type]  # likewise
+    low = skill < 0
+    at = -edge if low else edge
+    axes.plot(at, place, linestyle="none", zorder=3, **{**style, "marker": "<" if low else ">"})
     axes.annotate(
-        f"{100 * skill:,.0f} %".replace("-", "−"),
-        (-edge, place),
+        f"{100 * skill:+,.0f} %".replace("-", "−"),
+        (at, place),
         xytext=(0, 7),
         textcoords="offset points",
         fontsize=8,
-        ha="left",
+        ha="left" if low else "right",
     )
-
-
-@look()
-def draw_forecast(contest: Contest) -> Figure:
-    """The best by validation on the test part: the last rows against the truth, and change against change."""
-    name = contest.evaluation["best_by_validation"]
-    rows = contest.competitors[name].rows("test")
-    figure = new_figure(11.0, 4.4)
-    line, scatter = figure.subplots(1, 2, width_ratios=(2, 1.05))
-    close_up = _break_at_holes(rows.tail(ZOOM))
-    line.plot(close_up["time"], close_up["truth"], color=BLACK, linewidth=1.3, label="truth")
-    line.plot(close_up["time"], close_up["forecast"], color=ORANGE, linewidth=1.3, label=f"forecast of {name}")
-    line.set(title=f"{contest.dataset}: the last {min(ZOOM, len(rows))} test rows", ylabel="close (price units)")
-    show_dates(line)
-    line.set_xlabel("time of the bar forecast (UTC)")
-    line.legend(loc="best")
-    _draw_changes(scatter, rows)
-    return figure
-
-
-def _draw_changes(axes: Axes, rows: pd.DataFrame) -> None:
-    truth = 100 * (rows["truth"] / rows["last_close"] - 1)
-    forecast = 100 * (rows["forecast"] / rows["last_close"] - 1)
-    reach = 1.05 * float(np.nanquantile(truth.abs(), 0.995))
-    axes.plot([-reach, reach], [-reach, reach], color=GREY, linestyle="--", label="perfect")
-    axes.axhline(0, color=BLACK, linewidth=1.2, label="'tomorrow = today'")
-    axes.scatter(truth, forecast, s=7, color=ORANGE, alpha=0.5, linewidths=0, rasterized=True, zorder=3)
-    axes.set(
-        title="forecast change against true change",
-        xlabel="true change from the last close (%)",
-        ylabel="forecast change (%)",
-        xlim=(-reach, reach),
-        ylim=(-reach, reach),
-    )
-    axes.set_aspect("equal")
-    axes.legend(loc="upper left", fontsize=8)
 
 
 @look()
 def draw_gradients(contest: Contest) -> dict[str, Figure]:
-    """D1, all competitors on one plot: gradient norm by lag at the `first` and the `last` epoch, on one scale."""
+    """D1, all networks on one plot: gradient norm by lag at the `first` and the `last` epoch, on one scale."""
     figures = {}
     for when in ("first", "last"):
         curves = {
             name: select_gradient(competitor.gradient_by_lag, last=when == "last").to_numpy()
-            for name, competitor in contest.competitors.items()
+            for name, competitor in contest.networks.items()
         }
         figure = gradient_by_lag(curves, title=f"{contest.dataset}: {when} epoch")
         figure.set_size_inches(5.8, 3.9)  # two fit beside each other
@@ -144,13 +145,13 @@ def draw_gradients(contest: Contest) -> dict[str, Figure]:
 
 @look()
 def draw_learning(contest: Contest) -> Figure:
-    """Training and validation loss by epoch, one line per competitor."""
+    """Training and validation loss by epoch, one line per network."""
     figure = new_figure(11.0, 3.8)
     panels = figure.subplots(1, 2)
     for axes, column, title in zip(
         panels, ("train_loss", "validation_loss"), ("training loss", "validation loss"), strict=True
     ):
-        for number, (name, competitor) in enumerate(contest.competitors.items()):
+        for number, (name, competitor) in enumerate(contest.networks.items()):
             color, dashes = pick_line(number)
             history = competitor.history
             axes.plot(
@@ -166,13 +167,3 @@ def draw_learning(contest: Contest) -> Figure:
 def pick_line(number: int) -> tuple[str, str]:
     """Colour and dashes of the n-th competitor, the same as in `diagnostics.figures.gradient_by_lag`."""
     return PALETTE[number % len(PALETTE)], DASHES[number // len(PALETTE) % len(DASHES)]
-
-
-def _break_at_holes(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add an empty row in every hole, so no line is drawn across it.
-
-    Exchanges close for up to 4 days round a weekend, so for daily bars a hole starts at 5 usual steps.
-    """
-    step = rows["time"].diff()
-    after = rows.loc[step > 5 * step.median(), "time"]
-    return pd.concat([rows, pd.DataFrame({"time": after - step.median()})]).sort_values("time", ignore_index=True)

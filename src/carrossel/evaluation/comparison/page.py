@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import base64
 from importlib import resources
-from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from carrossel.evaluation.baselines import PERSISTENCE
-from carrossel.evaluation.comparison.figures import (
-    draw_forecast,
-    draw_gradients,
-    draw_learning,
-    draw_skill,
-)
-from carrossel.evaluation.competitors import SPLITS
+from carrossel.evaluation.comparison.figures import draw_gradients, draw_learning, draw_skill
+from carrossel.evaluation.comparison.forecasts.figures import draw_echo, draw_forecast
+from carrossel.evaluation.comparison.formats import DASH, percent
+from carrossel.evaluation.comparison.tables import tabulate_horizons, tabulate_scores, tabulate_walk_forward
 from carrossel.evaluation.figures import render_svg
-from carrossel.evaluation.verdicts import CAVEAT
+from carrossel.evaluation.verdicts import format_p
+from carrossel.evaluation.walk_forward.figures import draw_coverage_by_fold, draw_skill_by_fold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
 
     from carrossel.evaluation.comparison.contest import Contest
+    from carrossel.targets.base import Unit
 
-_DIGITS = 5
-_DASH = "–"
+_ASKED: dict[Unit, str] = {
+    "price": "the close of the bar {ahead}",
+    "log_variance": "the logarithm of the {variance}",
+    "probability": "the probability that the bar {ahead} closes higher",
+}
+_UNCHANGED: dict[Unit, str] = {
+    "price": "the close stays where it is",
+    "log_variance": "the variance stays what it was over as many bars before",
+    "probability": "up is as likely as not (50 %)",
+}
 
 
 def render_report(contests: Sequence[Contest]) -> str:
@@ -39,9 +44,7 @@ def render_report(contests: Sequence[Contest]) -> str:
         resources.files("carrossel.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     )
     return template.render(
-        caveat=CAVEAT,
-        skill_figure=_embed(draw_skill(contests)),
-        datasets=[_describe(contest) for contest in contests],
+        skill_figure=_embed(draw_skill(contests)), datasets=[_describe(contest) for contest in contests]
     )
 
 
@@ -50,9 +53,17 @@ def _describe(contest: Contest) -> dict[str, Any]:
     return {
         "name": contest.dataset,
         "evaluation": evaluation,
+        "unit": contest.unit,
+        "asked": _name_question(evaluation, contest.unit),
+        "unchanged": _UNCHANGED[contest.unit],
+        "tried": len(evaluation["judgements"]),
+        "baselines": len(contest.baselines),
         "table": tabulate_scores(contest),
+        "horizons": tabulate_horizons(contest),
         "settled_direction": _settle_direction(evaluation["moves"]["test"]),
         "forecast_figure": _embed(draw_forecast(contest)),
+        "echo_figure": _embed(draw_echo(contest)) if evaluation["persistence_echo"] else None,
+        "walk_forward": _describe_walk_forward(contest) if "walk_forward" in evaluation else None,
         "gradient_figures": {when: _embed(figure) for when, figure in draw_gradients(contest).items()},
         "learning_figure": _embed(draw_learning(contest)),
         "quality": summarise_quality(contest.quality),
@@ -60,45 +71,65 @@ def _describe(contest: Contest) -> dict[str, Any]:
             (part, span["first"][:10], span["last"][:10], span["windows"]) for part, span in _in_time(evaluation)
         ],
         "settings": _common_settings(contest),
-        "competitors": [
+        "networks": [
             (
                 name,
                 entry["cell"]["kind"],
                 _list_settings(entry["cell"].get("config", {})),
                 f"{entry['parameters']:,}",
-                entry["training"].get("seed", _DASH),
+                entry["training"].get("seed", DASH),
                 f"{entry['best_epoch']} of 0–{entry['epochs'] - 1}",
-                entry["code_revision"][:12] + ("-dirty" if entry["code_revision"].endswith("-dirty") else ""),
+                _shorten(entry["code_revision"]),
             )
-            for name, entry in evaluation["competitors"].items()
+            for name, entry in _provenance(contest, contest.networks)
+        ],
+        "baseline_settings": [
+            (name, _list_settings(entry["baseline"].get("config", {})) or DASH, _shorten(entry["code_revision"]))
+            for name, entry in _provenance(contest, contest.baselines)
         ],
     }
 
 
-def tabulate_scores(contest: Contest) -> list[dict[str, Any]]:
-    """Rows of the table of metrics as text: persistence first, then by skill on validation."""
-    evaluation = contest.evaluation
-    validation, test = (evaluation["rows"][split] for split in SPLITS)
-    names = [PERSISTENCE, *sorted(contest.competitors, key=lambda name: (-validation[name]["skill"], name))]
-    decimals = {metric: _choose_decimals(test[name][metric] for name in names) for metric in ("rmse", "mae")}
-    return [
-        {
-            "name": name,
-            "baseline": name == PERSISTENCE,
-            "best": name == evaluation["best_by_validation"],
-            "beats": test[name]["skill"] > 0,
-            "verdict": evaluation["verdicts"].get(name, "the forecast every other is measured against"),
-            "validation_skill": _percent(validation[name].get("skill"), 2, sign=True),
-            "skill": _percent(test[name].get("skill"), 2, sign=True),
-            "rmse": _number(test[name].get("rmse"), decimals["rmse"]),
-            "mae": _number(test[name].get("mae"), decimals["mae"]),
-            "mase": _number(test[name].get("mase"), 3),
-            "directional_accuracy": _percent(test[name].get("directional_accuracy"), 1),
-            "change_correlation": _number(test[name].get("change_correlation"), 3, sign=True),
-            "r2": _number(test[name].get("r2"), 4),
-        }
-        for name in names
-    ]
+def _provenance(contest: Contest, names: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, contest.evaluation["competitors"][name]) for name in names]
+
+
+def _shorten(revision: str) -> str:
+    return revision[:12] + ("-dirty" if revision.endswith("-dirty") else "")
+
+
+def _name_question(evaluation: Mapping[str, Any], unit: Unit) -> str:
+    horizon = evaluation["horizon"]
+    ahead = "after the window" if horizon == 1 else f"{horizon} bars after the window"
+    variance = "next bar's variance" if horizon == 1 else f"mean variance of the next {horizon} bars"
+    return _ASKED[unit].format(ahead=ahead, variance=variance)
+
+
+def _describe_walk_forward(contest: Contest) -> dict[str, Any]:
+    walk = contest.evaluation["walk_forward"]
+    models, superior, folds = walk["models"], walk["superior_predictive_ability"], walk["folds"]
+    coverage = draw_coverage_by_fold(contest)
+    return {
+        "table": tabulate_walk_forward(contest),
+        "rows": walk["n"],
+        "folds": len(folds),
+        "first": folds[0]["first"][:10],
+        "last": folds[-1]["last"][:10],
+        "seeds": max(len(model["skills"]) for model in models.values()),
+        "nominal": percent(walk["nominal"], 0),
+        "conformal": coverage is not None,
+        "bands": any(model["bands"] for model in models.values()),
+        "persistence_in_confidence_set": walk["persistence"]["in_confidence_set"],
+        "superior_p": _tell_bootstrapped(superior["p"]),
+        "superior_best": superior["best"],
+        "skill_figure": _embed(draw_skill_by_fold(contest)),
+        "coverage_figure": _embed(coverage) if coverage else None,
+    }
+
+
+def _tell_bootstrapped(p: float) -> str:
+    """A p-value that is a share of 1000 bootstrap samples: 0 of them says no more than less than one in 1000."""
+    return format_p(p) if p > 0 else "p < 0.001"
 
 
 def summarise_quality(quality: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -137,9 +168,10 @@ def _in_time(evaluation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def _common_settings(contest: Contest) -> list[tuple[str, str]]:
     """Settings of each section, as all competitors share them; where they differ, every value."""
-    entries = list(contest.evaluation["competitors"].values())
+    everyone = [entry for _, entry in _provenance(contest, contest.competitors)]
+    networks = [entry for _, entry in _provenance(contest, contest.networks)]
     pairs = []
-    for section in ("windows", "target", "training"):
+    for section, entries in (("windows", everyone), ("target", everyone), ("training", networks)):
         for key in entries[0][section]:
             seen = dict.fromkeys(_show(entry[section].get(key)) for entry in entries)
             pairs.append((f"{section}.{key}", " / ".join(seen)))
@@ -156,24 +188,4 @@ def _show(value: Any) -> str:
 
 def _settle_direction(moves: Mapping[str, float]) -> str:
     """Accuracy of always naming the more common direction, as text."""
-    return _percent(max(moves["up"], moves["down"]) / (moves["up"] + moves["down"]), 1)
-
-
-def _choose_decimals(values: Iterable[float]) -> int:
-    """Decimals that give the largest value five digits: enough to tell competitors apart."""
-    largest = max(abs(value) for value in values)
-    return max(0, _DIGITS - 1 - floor(log10(largest))) if largest > 0 else 0
-
-
-def _number(value: float | None, decimals: int, *, sign: bool = False) -> str:
-    if value is None:
-        return _DASH
-    return f"{value:{'+' if sign else ''}z,.{decimals}f}".replace("-", "−")
-
-
-def _percent(value: float | None, decimals: int, *, sign: bool = False) -> str:
-    if value is None:
-        return _DASH
-    if sign and value == 0:
-        return "0 %"
-    return _number(100 * value, decimals, sign=sign) + " %"
+    return percent(max(moves["up"], moves["down"]) / (moves["up"] + moves["down"]), 1)

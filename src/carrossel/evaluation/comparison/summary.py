@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from carrossel.evaluation.comparison.contest import Contest
 
+SKILL_COLUMNS = ["dataset", "competitor", "kind", "validation", "test", "lower", "upper", "p_corrected"]
+
 
 def collect_metrics(contests: Sequence[Contest]) -> dict[str, dict[str, dict[str, float]]]:
     """`metrics.json`: dataset → competitor → metric, on the test part, persistence among them."""
@@ -21,22 +23,30 @@ def tabulate_plots(contests: Sequence[Contest]) -> dict[str, pd.DataFrame]:
     """The tables behind `dvc plots`, by file name without suffix.
 
     Returns:
-        `skill`: dataset, competitor, validation, test. For each dataset D, one column per competitor:
+        `skill`: dataset, competitor, kind (network or baseline), validation, test, and of test the ends of the 95 %
+        interval and the corrected p. For each dataset D, one column per network:
         `gradient_by_lag_D` (last epoch, lowest layer; mean L2 norm of ∂L/∂h) by `lag`, and
         `validation_loss_D` by `epoch`.
     """
     skills = [
-        {"dataset": c.dataset, "competitor": name, "validation": skill, "test": c.skill("test")[name]}
-        for c in contests
-        for name, skill in c.skill("validation").items()
+        {
+            "dataset": contest.dataset,
+            "competitor": name,
+            "kind": "baseline" if competitor.is_baseline else "network",
+            "validation": contest.skill("validation")[name],
+            "test": contest.skill("test")[name],
+            **{key: contest.evaluation["judgements"][name][key] for key in ("lower", "upper", "p_corrected")},
+        }
+        for contest in contests
+        for name, competitor in contest.competitors.items()
     ]
-    tables = {"skill": pd.DataFrame.from_records(skills, columns=["dataset", "competitor", "validation", "test"])}
+    tables = {"skill": pd.DataFrame.from_records(skills, columns=SKILL_COLUMNS)}
     for contest in contests:
         tables[f"gradient_by_lag_{contest.dataset}"] = _join(
-            {name: select_gradient(c.gradient_by_lag, last=True) for name, c in contest.competitors.items()}
+            {name: select_gradient(c.gradient_by_lag, last=True) for name, c in contest.networks.items()}
         )
         tables[f"validation_loss_{contest.dataset}"] = _join(
-            {name: c.history.set_index("epoch")["validation_loss"] for name, c in contest.competitors.items()}
+            {name: c.history.set_index("epoch")["validation_loss"] for name, c in contest.networks.items()}
         )
     return tables
 

@@ -1,0 +1,48 @@
+"""What every benchmark prints and keeps: lines as they come, the machine, a page in benchmarks/results."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+from carrossel.files import write_text
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+class Report:
+    """Prints each line at once and keeps it.
+
+    Args:
+        name: the benchmark's.
+        packages: whose versions matter to the figures.
+    """
+
+    def __init__(self, name: str, *packages: str) -> None:
+        self.name, self.lines = name, []
+        self.machine = describe_machine(*packages)
+        print(self.machine)
+
+    def __call__(self, line: str = "") -> None:
+        print(line, flush=True)
+        self.lines.append(line)
+
+    def write(self) -> None:
+        """Keep the lines as benchmarks/results/<name>.md."""
+        body = "\n".join(self.lines)
+        write_text(RESULTS / f"{self.name}.md", f"# {self.name}\n\n{self.machine}\n\n```\n{body}\n```\n")
+
+
+def describe_machine(*packages: str) -> str:
+    """Date, processor, cores, Python and versions in one line."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+    versions = "".join(f", {name} {importlib.metadata.version(name)}" for name in packages)
+    today = dt.datetime.now(dt.UTC).date()
+    return f"{today}, {model}, {os.cpu_count()} cores, CPython {platform.python_version()}{versions}"

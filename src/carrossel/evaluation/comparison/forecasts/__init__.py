@@ -1,0 +1,1 @@
+"""Forecasts beside what came: do they look ahead, or do they repeat?"""

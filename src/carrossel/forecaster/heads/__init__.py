@@ -1,0 +1,1 @@
+"""Heads: what the network's last numbers mean. One file adds one head."""

@@ -1,0 +1,76 @@
+"""Where tasks run: processes on this machine, or a Dask cluster that is already there."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dask
+from distributed import Client, LocalCluster
+
+from carrossel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from carrossel.walk_forward.config import WalkForward
+
+_ANSWER_S = 10
+_SETTINGS = {
+    # Bars travel once, inside the graph, so that a lost worker's copy can be made again: their size needs no warning.
+    "distributed.admin.large-graph-warning-threshold": "64 GiB",
+}
+
+
+@contextmanager
+def open_client(config: WalkForward, scratch: Path) -> Iterator[Client]:
+    """A client of the scheduler that params.yaml names, or of local processes that end with the block.
+
+    Args:
+        scratch: folder for the local workers' files.
+
+    Raises:
+        ConfigError: if the scheduler doesn't answer or has no workers.
+    """
+    with dask.config.set(_SETTINGS):
+        if config.scheduler is None:
+            with (
+                LocalCluster(
+                    n_workers=config.workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    # Else its port is 8787, which two datasets side by side would quarrel over.
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                    memory_limit=None,
+                    local_directory=str(scratch),
+                    silence_logs=logging.CRITICAL,
+                ) as cluster,
+                Client(cluster) as client,
+            ):
+                yield client
+            return
+        with _connect(config.scheduler) as client:
+            yield client
+
+
+def _connect(address: str) -> Client:
+    try:
+        client = Client(address, timeout=_ANSWER_S)
+    except OSError:
+        raise ConfigError(
+            f"walk_forward.scheduler = {address!r} doesn't answer within {_ANSWER_S} s. Start it (dask scheduler), or set it to "
+            "null to run on this machine."
+        ) from None
+    try:
+        client.wait_for_workers(1, timeout=_ANSWER_S)
+    except TimeoutError:
+        client.close()
+        raise ConfigError(
+            f"walk_forward.scheduler = {address!r} has no workers. Start some (dask worker {address}), or set it to null to run "
+            "on this machine."
+        ) from None
+    return client
