@@ -45,8 +45,9 @@ ui: $(READY)  ## MLflow's pages on 127.0.0.1:5000
 	@carrossel ui
 
 bench: $(READY)  ## every benchmark in its quick form; DATA=folder for those that read real files
-	@for file in benchmarks/*.py; do echo "== $$file"; \
-		$(BIN)/python $$file --quick $$(grep -q '"--data"' $$file && echo $(DATA:%=--data %)) || exit 1; done
+	@missed=; for file in benchmarks/*.py; do echo "== $$file"; \
+		$(BIN)/python $$file --quick $$(grep -q '"--data"' $$file && echo $(DATA:%=--data %)) || missed="$$missed $$file"; done; \
+		test -z "$$missed" || { echo "short of their goals:$$missed"; exit 1; }
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
 	@rm -rf .carrossel/lock && $(PYTHON) -m venv .carrossel/lock

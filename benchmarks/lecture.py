@@ -1,14 +1,14 @@
 """The lecture's two practicals on the lecture's files: as the lecture ran them, and as carrossel does, beside persistence.
 
-    python benchmarks/lecture.py --data PATH [--quick] [--write]
+    python benchmarks/lecture.py --data FOLDER [--quick] [--write]
 
-PATH is the folder that holds Google_Stock_Price_{Train,Test}.csv and BitCoin_2012_a_*.csv.
+FOLDER, or its subfolder `lecture`, holds Google_Stock_Price_{Train,Test}.csv and BitCoin_2012_a_*.csv.
 
 The protocol of carrossel's bitcoin row: the rows before the test part (the last tenth, as the lecture cuts it) are all that a
 choice may look at. Their last tenth is validated on: each candidate is trained on the rows before it with five seeds, the five
 forecasts are averaged, and the recipe and number of epochs with the lowest squared error of log prices are taken. That recipe is
 trained on all rows before the test part with five seeds; the mean of the five forecasts is scored. `--quick` takes the recipe
-that this choice ended with, runs the lecture's models with one seed each and doesn't train on the file with NaN.
+that this choice ended with, and of the lecture's models runs bitcoin's of lookback 10 alone, with one seed.
 
 Goal: RMSE of at most 251.0 USD on the test part, where an AR(2) has 251.4. The lecture's own loop leaves out the part's first two
 rows and its last one; the errors on those 276 rows are shown too.
@@ -18,11 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime as dt
-import importlib.metadata
 import io
-import os
-import platform
 import sys
 import time
 import warnings
@@ -34,6 +30,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from reporting import Report, say_not_run
 from torch import nn
 
 from carrossel.bars.config import Dataset, Repair
@@ -46,7 +43,6 @@ from carrossel.cells import registry as cells
 from carrossel.cells.unrolling import unroll
 from carrossel.evaluation.echo import find_echo
 from carrossel.evaluation.significance import diebold_mariano
-from carrossel.files import write_text
 from carrossel.forecaster.heads.base import HeadConfig
 from carrossel.recorder import MemoryRecorder
 from carrossel.targets.base import TargetConfig, make_target
@@ -61,13 +57,14 @@ Rows = NDArray[np.int64]
 
 GOAL = 251.0
 SEEDS = (1, 2, 3, 4, 5)
-RESULT = Path(__file__).parent / "results" / "lecture.md"
 
 GOOGLE = ("Google_Stock_Price_Train.csv", "Google_Stock_Price_Test.csv")
 BITCOIN, BITCOIN_WITH_GAP = "BitCoin_2012_a_2019.08.12.csv", "BitCoin_2012_a_2020.04.22.csv"
+FILES = (*GOOGLE, BITCOIN, BITCOIN_WITH_GAP)
 TRAIN_SHARE = 0.9
 LECTURE_RMSE = {2: 352.60, 10: 440.39}
 LECTURE_EPOCHS = {2: 5, 10: 2}
+SLOWER_LOOKBACK = 2
 
 
 @dataclass(frozen=True)
@@ -127,6 +124,9 @@ CANDIDATES = (
 CHOSEN, CHOSEN_EPOCHS = CANDIDATES[8], 35
 LONGEST = 40
 """Epochs that the choice looks at."""
+QUICK = (
+    "no choice of the recipe; of the lecture's models bitcoin's of lookback 10 alone, one seed; not the file with NaN"
+)
 
 
 def rmse(forecast: Values, truth: Values) -> float:
@@ -301,15 +301,8 @@ def choose(bars: pd.DataFrame, first_test: int, say: Table) -> tuple[Candidate, 
 # --- the tables ----------------------------------------------------------------------------------------------------------
 
 
-class Table:
-    """Prints lines and keeps them for the result file."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def __call__(self, line: str = "") -> None:
-        print(line, flush=True)
-        self.lines.append(line)
+class Table(Report):
+    """Forecasters by error, one table a question."""
 
     def head(self, title: str, truth: Values, unchanged: Values) -> None:
         self()
@@ -334,7 +327,7 @@ class Table:
         self(f"  {name:52} {mean:8.2f} {skill:7.3f} {tail} {note}".rstrip())
 
 
-def stock(folder: Path, say: Table, seeds: tuple[int, ...]) -> None:
+def stock(folder: Path, say: Table, seeds: tuple[int, ...], *, quick: bool) -> None:
     parts = [read_raw(folder / name, "Open") for name in GOOGLE]
     days = len(parts[1].frame)
     frame = pd.concat([part.frame for part in parts], ignore_index=True)
@@ -342,8 +335,9 @@ def stock(folder: Path, say: Table, seeds: tuple[int, ...]) -> None:
     price = bars["close"].to_numpy()
     truth, unchanged = price[-days:], price[-days - 1 : -1]
     say.head(f"stock practical: Google's Open on the {days} days of January 2017", truth, unchanged)
-    lecture = [stock_lecture(price, days, seed) for seed in seeds]
-    say.row("lecture: 4 × 50 LSTM on 60 scaled prices, 10 epochs", lecture, truth, unchanged)
+    if not quick:
+        lecture = [stock_lecture(price, days, seed) for seed in seeds]
+        say.row("lecture: 4 × 50 LSTM on 60 scaled prices, 10 epochs", lecture, truth, unchanged)
     candidate = Candidate("lstm", 8, 20, 64, 0.0)
     recipe = candidate.recipe(40, 1)
     data = cut(bars, recipe.windows, len(bars) - days, len(bars))
@@ -371,7 +365,7 @@ def autoregression(data: WindowedSeries, most_lags: int) -> Values:
     return data.report(model.forecast(data, data.split.test), data.split.test)[:, 0]
 
 
-def bitcoin(folder: Path, say: Table, seeds: tuple[int, ...], *, search: bool) -> tuple[float, float]:
+def bitcoin(folder: Path, say: Table, seeds: tuple[int, ...], *, quick: bool) -> tuple[float, float]:
     """RMSE on the whole test part, and on those of its rows that the lecture scores at lookback 2."""
     prepared = put_on_grid(read_raw(folder / BITCOIN, "Close"), "24/7")
     bars = prepared.bars
@@ -380,7 +374,7 @@ def bitcoin(folder: Path, say: Table, seeds: tuple[int, ...], *, search: bool) -
     candidate, epochs = CHOSEN, CHOSEN_EPOCHS
     say()
     say(f"bitcoin practical: {len(close):,} days, the first {first_test:,} to train")
-    if search:
+    if not quick:
         say("  chosen on the last tenth of those; squared error of log prices relative to persistence's:")
         candidate, epochs = choose(bars, first_test, say)
     say(f"  recipe: {candidate}, {epochs} epochs")
@@ -394,7 +388,7 @@ def bitcoin(folder: Path, say: Table, seeds: tuple[int, ...], *, search: bool) -
         truth, unchanged, at = close[rows], close[rows - 1], rows - first_test
         what = f"lookback {lookback}: the {len(rows)} days the lecture scores" if lookback else f"all {len(rows)} days"
         say.head(f"bitcoin practical, {what}", truth, unchanged)
-        if lookback:
+        if lookback and not (quick and lookback == SLOWER_LOOKBACK):
             lecture = [bitcoin_lecture(close, lookback, seed, LECTURE_EPOCHS[lookback]) for seed in seeds]
             name = f"lecture: LSTM of 4, {LECTURE_EPOCHS[lookback]} epochs (reported: {LECTURE_RMSE[lookback]:.2f})"
             say.row(name, lecture, truth, unchanged)
@@ -410,11 +404,12 @@ def bitcoin(folder: Path, say: Table, seeds: tuple[int, ...], *, search: bool) -
     say(f"  {'  each seed alone':52} {single}")
     compare(lecture_rows(len(close), 10), 10)
     whole = compare(np.arange(first_test, len(close)))
-    bitcoin_with_gap(folder, say, candidate, epochs, retrain=search)
+    if not quick:
+        bitcoin_with_gap(folder, say, candidate, epochs)
     return whole, lecture
 
 
-def bitcoin_with_gap(folder: Path, say: Table, candidate: Candidate, epochs: int, *, retrain: bool) -> None:
+def bitcoin_with_gap(folder: Path, say: Table, candidate: Candidate, epochs: int) -> None:
     raw = read_raw(folder / BITCOIN_WITH_GAP, "Close")
     close = raw.frame["close"].to_numpy()
     forecast = bitcoin_lecture(close, 2, seed=1, epochs=1)  # one epoch is enough to meet the NaN
@@ -424,46 +419,49 @@ def bitcoin_with_gap(folder: Path, say: Table, candidate: Candidate, epochs: int
     rows = np.arange(first_test, len(close))
     say.head(f"the file with three NaN, the last {len(rows)} days", close[rows], close[rows - 1])
     say(f"  lecture: {np.isfinite(forecast).sum()} of {len(forecast)} forecasts are numbers, the rest NaN")
-    if retrain:
-        data = cut(prepared.bars, candidate.recipe(1, 1).windows, first_test, len(close))
-        networks = forecast_rows(data, candidate, epochs, SEEDS)[:, -1]
-        name = f"carrossel: the same {candidate.kind} and epochs, mean of 5 seeds"
-        say.row(name, [networks.mean(axis=0)], close[rows], close[rows - 1])
+    data = cut(prepared.bars, candidate.recipe(1, 1).windows, first_test, len(close))
+    networks = forecast_rows(data, candidate, epochs, SEEDS)[:, -1]
+    name = f"carrossel: the same {candidate.kind} and epochs, mean of 5 seeds"
+    say.row(name, [networks.mean(axis=0)], close[rows], close[rows - 1])
     say(f"  prepare: {summarise(prepared.report)}")
 
 
-def machine() -> str:
-    names = ("torch", "pytorch-lightning", "numba")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    today = dt.datetime.now(dt.UTC).date()
-    return f"{today}, {platform.machine()}, {os.cpu_count()} cores, CPython {platform.python_version()}, {versions}"
+def find_folder(given: Path) -> Path | None:
+    """Where the lecture's four files lie: the folder given, or `lecture` in it."""
+    return next(
+        (folder for folder in (given, given / "lecture") if all((folder / name).is_file() for name in FILES)), None
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the lecture's four files")
     parser.add_argument(
-        "--quick", action="store_true", help="without the choice and with fewer lecture runs, under 50 s"
+        "--data", type=Path, help="folder of the lecture's four files, or one whose folder lecture/ holds them"
     )
+    parser.add_argument("--quick", action="store_true", help=QUICK)
     parser.add_argument("--write", action="store_true", help="keep the tables in benchmarks/results/lecture.md")
     options = parser.parse_args()
-    if absent := [name for name in (*GOOGLE, BITCOIN, BITCOIN_WITH_GAP) if not (options.data / name).is_file()]:
-        parser.error(f"{options.data} lacks {', '.join(absent)}.")
+    if options.data is None:
+        say_not_run("lecture", " and ".join(FILES))
+        return 0
+    folder = find_folder(options.data)
+    if folder is None:
+        parser.error(f"{options.data} lacks some of {', '.join(FILES)}, and so does its folder lecture/.")
     warnings.filterwarnings("ignore", category=UserWarning)
     torch.set_num_threads(1)
-    say = Table()
+    say = Table("lecture", "torch", "pytorch-lightning", "numba")
+    if options.quick:
+        say(f"quick run: {QUICK}")
     seeds = SEEDS[:1] if options.quick else SEEDS
-    say(machine())
-    stock(options.data, say, seeds)
-    measured, scored = bitcoin(options.data, say, seeds, search=not options.quick)
+    stock(folder, say, seeds, quick=options.quick)
+    measured, scored = bitcoin(folder, say, seeds, quick=options.quick)
     say()
     say(
         f"on the 276 rows of the test part that the lecture scores at lookback 2: {scored:.2f}; on the whole test part:"
     )
     say(f"lecture: {measured:.2f} (goal <= {GOAL})")
     if options.write:
-        body = "\n".join(say.lines[1:]).strip("\n")
-        write_text(RESULT, f"# lecture\n\n{say.lines[0]}\n\n```\n{body}\n```\n")
+        say.write()
     return int(measured > GOAL)
 
 

@@ -29,28 +29,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
-import json
 import os
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+
+from peers import PINS, Runner, install, is_ready, python_of
 
 from carrossel.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNNERS = ROOT / "benchmarks" / "peers"
-ENVIRONMENTS = ROOT / ".carrossel" / "peers"
 RESULTS = ROOT / "benchmarks" / "results" / "peers.md"
 
-COMMON = ("torch==2.13.0", "pytorch-lightning==2.6.6", "numpy==2.4.6", "pandas==3.1.1")
-PINS = {
-    "neuralforecast": (*COMMON, "neuralforecast==3.3.0"),
-    "darts": (*COMMON, "darts[torch]==0.48.1"),
-}
 GOALS = {"neuralforecast": 8.0, "darts": 5.0}
 CELLS = {"lstm": "LSTM", "gru_reset_after": "GRU", "gru": "GRU", "rnn": "RNN"}
 JUDGED = ("lstm", "gru_reset_after", "gru")
@@ -60,65 +52,12 @@ Rates = dict[tuple[str, str], list[float]]
 """Windows per second of each round, by library and cell."""
 
 
-class Runner:
-    """A library's process, which trains once for each question."""
-
-    def __init__(self, name: str, python: Path, folder: Path) -> None:
-        self.name, self.errors = name, folder / f"{name}.txt"
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        with self.errors.open("w") as errors:
-            self.process = subprocess.Popen(
-                [python, RUNNERS / f"run_{name}.py"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                cwd=folder,  # what libraries leave behind goes here
-                env=os.environ | threads | {"RAY_USAGE_STATS_ENABLED": "0"},
-            )
-
-    def read(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} stopped:\n{self.errors.read_text()[-3000:]}")
-        return json.loads(line)
-
-    def train(self, cell: str, settings: dict[str, Any]) -> float:
-        """Windows per second."""
-        print(json.dumps(settings | {"cell": cell}), file=self.process.stdin, flush=True)
-        found = self.read()
-        if found["window"] != [LOOKBACK, 1]:
-            raise SystemExit(f"{self.name} trained on windows of {found['window']}, not {[LOOKBACK, 1]}")
-        return found["windows"] / found["seconds"]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def is_ready(peer: str) -> bool:
-    marker = ENVIRONMENTS / peer / "installed.txt"
-    return marker.is_file() and marker.read_text() == "\n".join(PINS[peer])
-
-
-def install(peer: str) -> None:
-    """Make a peer's environment, anew if its pins have changed."""
-    folder = ENVIRONMENTS / peer
-    shutil.rmtree(folder, ignore_errors=True)
-    print(f"installing {peer} into {folder} (once; minutes)", flush=True)
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for packages in (
-        PINS[peer][:1],
-        PINS[peer],
-    ):  # torch by itself first: what is installed isn't replaced by a CUDA build
-        done = subprocess.run([*pip, *packages], check=False, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"pip couldn't install {', '.join(packages)}:\n{done.stderr[-3000:]}")
-    write_text(folder / "installed.txt", "\n".join(PINS[peer]))
+def train(runner: Runner, cell: str, settings: dict[str, Any]) -> float:
+    """Windows per second."""
+    found = runner.ask(settings | {"cell": cell})
+    if found["window"] != [LOOKBACK, 1]:
+        raise SystemExit(f"{runner.name} trained on windows of {found['window']}, not {[LOOKBACK, 1]}")
+    return found["windows"] / found["seconds"]
 
 
 def describe_machine() -> str:
@@ -148,17 +87,20 @@ def compare(rates: Rates, ours: str, peer: str) -> float:
 def measure(settings: dict[str, Any], rounds: int) -> tuple[list[str], Rates]:
     """What was run, as lines for people, and how fast."""
     rates: Rates = {}
-    pythons = {"carrossel": Path(sys.executable)} | {peer: ENVIRONMENTS / peer / "bin" / "python" for peer in PINS}
+    pythons = {"carrossel": Path(sys.executable)} | {peer: python_of(peer) for peer in PINS}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        runners = {name: stack.enter_context(Runner(name, python, Path(folder))) for name, python in pythons.items()}
+        runners = {
+            name: stack.enter_context(Runner(name, f"run_{name}.py", python, Path(folder)))
+            for name, python in pythons.items()
+        }
         versions = {name: runner.read() for name, runner in runners.items()}
         for cell in CELLS:  # kernels compile or load
-            runners["carrossel"].train(cell, settings | {"steps": 1})
+            train(runners["carrossel"], cell, settings | {"steps": 1})
         for _ in range(rounds):
             for theirs in dict.fromkeys(CELLS.values()):
                 turns = [("neuralforecast", theirs), *(("carrossel", own) for own in CELLS if CELLS[own] == theirs)]
                 for name, cell in (*turns, ("darts", theirs)):
-                    rates.setdefault((name, cell), []).append(runners[name].train(cell, settings))
+                    rates.setdefault((name, cell), []).append(train(runners[name], cell, settings))
     lines = [f"{dt.datetime.now(dt.UTC).date()}, {describe_machine()}"]
     lines += [
         f"{name}: {', '.join(f'{key} {value}' for key, value in found.items())}" for name, found in versions.items()

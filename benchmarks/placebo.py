@@ -2,10 +2,11 @@
 
     python benchmarks/placebo.py [--quick] [--write]
 
-Seeded random walks go through what `make repro` runs: source, prepare, windows, training of two cells, baselines, evaluation with its
-tests and corrections. On a random walk nothing beats 'tomorrow = today', so each walk on which the chosen network, or any
-competitor at all, gets the verdict 'beats persistence' is a false alarm. On each walk a copycat (yesterday's price with a little
-noise) is planted among the forecasts and must be called an echo, and a feature that looks one bar ahead must be caught by the probe.
+Seeded random walks go through what `make repro` runs: source, prepare, windows, training of two cells, baselines, evaluation with
+its tests and corrections. On a random walk nothing beats 'tomorrow = today', so each walk on which the chosen network, or any
+competitor at all, gets the verdict 'beats persistence' is a false alarm. On each walk two copycats are planted among the forecasts,
+yesterday's price as it is and with noise, and must be called echoes; and a feature that looks one bar ahead is planted among
+the pipeline's own and must be named by the probe, it alone.
 Goals: the chosen network has at most 1 false alarm in 20 walks, so has the whole field; every copycat and every leak is found.
 """
 
@@ -33,7 +34,8 @@ from carrossel.training.config import read_recipe
 from carrossel.training.fitting import fit
 from carrossel.training.outputs import store
 from carrossel.windows.forecast_rows import forecast_rows
-from carrossel.windows.leak_probe import find_leaks
+from carrossel.windows.features import feature
+from carrossel.windows.leak_probe import probe_features
 from carrossel.windows.tensor import WindowedSeries, window_series
 
 WALKS, QUICK_WALKS, ROWS = 20, 4, 4000
@@ -80,22 +82,25 @@ def rows(data: WindowedSeries, forecast: np.ndarray) -> pd.DataFrame:
     return forecast_rows(data, data.split.test, forecast)
 
 
-def plant_copycat(part: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The last price with noise of a tenth of the usual change: what a network trained on price levels does."""
-    noise = np.random.default_rng(seed).normal(0, 0.1, len(part)) * (part["truth"] - part["unchanged"]).std()
-    return part.assign(forecast=part["unchanged"] + noise)
+def plant_copycats(part: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
+    """The last price, as it is and with noise of a third of the usual change: what a network trained on price levels does."""
+    noise = np.random.default_rng(seed).normal(0, 1 / 3, len(part)) * (part["truth"] - part["unchanged"]).std()
+    return {
+        "exact": part.assign(forecast=part["unchanged"]),
+        "noisy": part.assign(forecast=part["unchanged"] + noise),
+    }
 
 
-def has_leak(bars: pd.DataFrame, seed: int) -> bool:
-    """Whether the probe catches a feature that holds the next bar's return."""
-    return bool(
-        find_leaks(
-            lambda changed: np.log(changed["close"]).diff().shift(-1).to_numpy(),
-            bars,
-            [len(bars) // 2],
-            seed,
-        )
-    )
+@feature
+def next_return(bars: pd.DataFrame) -> np.ndarray:
+    """The planted leak: the return of the bar after."""
+    return np.log(bars["close"]).diff().shift(-1).to_numpy()
+
+
+def finds_the_leak(bars: pd.DataFrame) -> bool:
+    """Whether the probe names the planted feature, and no other."""
+    leaks = probe_features(bars, (*PARAMS["windows"]["features"], "next_return"), [len(bars) // 2])
+    return bool(leaks) and all("next_return" in leak.what for leak in leaks)
 
 
 def main() -> int:
@@ -117,23 +122,24 @@ def main() -> int:
         found, chosen = compete(bars, params, seed)
         judged = judge(found, "price", 1)
         winners = [name for name, verdict in judged.items() if verdict.verdict == "beats persistence"]
-        copycat = judge({"copycat": plant_copycat(found[chosen], seed)}, "price", 1)["copycat"].verdict
-        leak = has_leak(bars, seed)
+        copycats = judge(plant_copycats(found[chosen], seed), "price", 1).values()
+        echoes = sum(copycat.verdict == "echo" for copycat in copycats)
+        leak = finds_the_leak(bars)
         alarms += chosen in winners
         field_alarms += bool(winners)
-        missed += (copycat != "echo") + (not leak)
+        missed += (2 - echoes) + (not leak)
         mine = judged[chosen]
         say(
             f"{seed:4} {chosen:>7} {100 * mine.skill:+8.2f}% {mine.p:7.3f} {mine.p_corrected:9.3f}  {mine.verdict:20} "
-            f"{', '.join(winners) or 'none':20} {'found' if copycat == 'echo' else copycat} {'found' if leak else 'MISSED'}"
+            f"{', '.join(winners) or 'none':20} {echoes} of 2 {'found' if leak else 'MISSED'}"
         )
     allowed = max(1, walks // 20)
     say(
         f"{walks} walks of {ROWS:,} bars, {len(CELLS) + len(BASELINES)} competitors each, {time.perf_counter() - started:.0f} s"
     )
     say(
-        f"placebo: {alarms} false alarms of the chosen network, {field_alarms} of the whole field in {walks} walks, {missed} echoes or "
-        f"leaks missed (at most {allowed}, {allowed} and 0)"
+        f"placebo: {alarms} false alarms of the chosen network, {field_alarms} of the whole field in {walks} walks, {missed} "
+        f"echoes or leaks missed (at most {allowed}, {allowed} and 0)"
     )
     if options.write:
         say.write()

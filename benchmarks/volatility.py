@@ -1,8 +1,8 @@
 """Does a recurrent cell forecast bitcoin's volatility better than HAR and than a linear model on the same inputs?
 
-    python benchmarks/volatility.py --data PATH [--quick] [--write]
+    python benchmarks/volatility.py --data FOLDER [--quick] [--write]
 
-PATH is a folder with BTCUSD_1m_2017.parquet and BTCUSD_1m_2018.parquet, minute bars (Unix seconds, OHLCV). `prepare` makes hourly
+FOLDER is one with BTCUSD_1m_2017.parquet and BTCUSD_1m_2018.parquet, minute bars (Unix seconds, OHLCV). `prepare` makes hourly
 bars of them, each with the sum of its squared five-minute log returns; the logarithm of the next hour's is forecast.
 
 The last 30 % of the hours are the test part, which chooses nothing. Five blocks of the rows before take turns: a network is
@@ -23,11 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime as dt
-import importlib.metadata
 import io
-import os
-import platform
 import sys
 import time
 import warnings
@@ -39,6 +35,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
+from reporting import Report, say_not_run
 
 from carrossel import cells
 from carrossel.bars.config import Dataset, Repair
@@ -48,7 +45,6 @@ from carrossel.baselines.base import make_baseline
 from carrossel.baselines.linear import LinearConfig
 from carrossel.evaluation.scores import qlike
 from carrossel.evaluation.significance import diebold_mariano
-from carrossel.files import write_text
 from carrossel.forecaster.heads.base import HeadConfig
 from carrossel.recorder import MemoryRecorder
 from carrossel.targets.base import TargetConfig, make_target
@@ -56,7 +52,7 @@ from carrossel.targets.volatility import Volatility
 from carrossel.training.config import Recipe, Training
 from carrossel.training.fitting import fit
 from carrossel.windows.config import Windows
-from carrossel.windows.features import FEATURES, feature
+from carrossel.windows.features import compute_features
 from carrossel.windows.splitting import Split, complete_origins, split_origins
 from carrossel.windows.tensor import WindowedSeries, columns_of, usable_rows, window_series
 
@@ -75,50 +71,11 @@ PENALTIES = (100.0, 300.0, 1000.0, 3000.0, 10_000.0)
 WEEK = 7 * 24
 LONGEST_LOOKBACK = 96
 """Candidates of every lookback forecast the very same hours."""
-RESULT = Path(__file__).parent / "results" / "volatility.md"
 
 
 def week_mean(values: Values) -> Values:
     """Mean of the last week's values, of which at least half must be there; shape [time]."""
     return pd.Series(values).rolling(WEEK, min_periods=WEEK // 2).mean().to_numpy()
-
-
-@feature
-def log_volume(bars: pd.DataFrame) -> Values:
-    """ln(1 + volume)."""
-    return np.log1p(bars["volume"].to_numpy(np.float64))
-
-
-@feature
-def log_volume_above_week(bars: pd.DataFrame) -> Values:
-    """Log volume above its mean of the last week."""
-    volume = log_volume(bars)
-    return volume - week_mean(volume)
-
-
-@feature
-def log_variance_above_week(bars: pd.DataFrame) -> Values:
-    """Log variance above its mean of the last week."""
-    variance = FEATURES["log_variance"](bars)
-    return variance - week_mean(variance)
-
-
-@feature
-def log_variance_day_above_week(bars: pd.DataFrame) -> Values:
-    """Mean log variance of the last day above that of the last week."""
-    return FEATURES["log_variance_day"](bars) - week_mean(FEATURES["log_variance"](bars))
-
-
-@feature
-def return_in_deviations(bars: pd.DataFrame) -> Values:
-    """Log return in standard deviations of a usual hour of the last week."""
-    return FEATURES["log_return"](bars) / np.exp(week_mean(FEATURES["log_variance"](bars)) / 2)
-
-
-@feature
-def log_absolute_return(bars: pd.DataFrame) -> Values:
-    """ln(10⁻⁴ + |log return|); the basis point keeps an hour without a move finite."""
-    return np.log(1e-4 + FEATURES["absolute_return"](bars))
 
 
 class VolatilityAboveWeek(Volatility, kind="volatility_above_week"):
@@ -145,7 +102,7 @@ RELATIVE = (
     "log_variance_above_week",
     "log_variance_day_above_week",
     "log_absolute_return",
-    "return_in_deviations",
+    "return_in_deviations_week",
     "log_volume_above_week",
     "hour_sin",
     "hour_cos",
@@ -203,6 +160,7 @@ CANDIDATES = (
     Candidate("lstm", relative=False),
 )
 EPOCHS, QUICK_EPOCHS = 25, 8
+QUICK = f"the first candidate alone, {QUICK_EPOCHS} epochs"
 
 
 TRIED = """## What was tried
@@ -253,18 +211,7 @@ Dropout, other batch sizes, 64 units and peephole cells were planned and not run
 """
 
 
-class Table:
-    """Prints, and remembers what it printed."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def __call__(self, line: str = "") -> None:
-        print(line, flush=True)
-        self.lines.append(line)
-
-
-def read_bars(folder: Path, say: Table) -> pd.DataFrame:
+def read_bars(folder: Path, say: Report) -> pd.DataFrame:
     """Hourly bars with the variance of their five-minute returns."""
     datasets = [
         Dataset.model_validate({"source": {"kind": "csv", "path": name}, "interval": "1min", "resample": "1h"})
@@ -310,8 +257,7 @@ def cut(bars: pd.DataFrame) -> Blocks:
         lookback=LONGEST_LOOKBACK, features=tuple({*ABSOLUTE, *RELATIVE}), train=TRAIN, validation=VALIDATION
     )
     columns = columns_of(bars)
-    features = np.column_stack([FEATURES[name](bars) for name in config.features])
-    present = usable_rows(features, columns)
+    present = usable_rows(compute_features(bars, config.features), columns)
     test = split_origins(present, config, "bitcoin").test
     test_begins = int(len(bars) * (TRAIN + VALIDATION))
     before = complete_origins(present, LONGEST_LOOKBACK, 1)
@@ -370,7 +316,7 @@ def train(bars: pd.DataFrame, candidate: Candidate, blocks: Blocks, epochs: int)
 
 
 def choose(
-    bars: pd.DataFrame, blocks: Blocks, candidates: tuple[Candidate, ...], epochs: int, say: Table
+    bars: pd.DataFrame, blocks: Blocks, candidates: tuple[Candidate, ...], epochs: int, say: Report
 ) -> tuple[Candidate, Trained]:
     """The candidate with the lowest squared error on the blocks held out."""
     say(f"\nchoice by the blocks held out\n{'candidate':48} {'MSE':>7}  {'by block':30} {'24 h':>7}  best epochs")
@@ -405,7 +351,7 @@ def baseline_errors(
     return data.label[origins, 0] - baseline.forecast(data, origins)[:, 0]
 
 
-def choose_penalty(bars: pd.DataFrame, chosen: Candidate, blocks: Blocks, say: Table) -> float:
+def choose_penalty(bars: pd.DataFrame, chosen: Candidate, blocks: Blocks, say: Report) -> float:
     """Of the linear model on whole windows, by the blocks held out."""
     level = level_of(chosen)
     errors: dict[float, list[Values]] = {penalty: [] for penalty in PENALTIES}
@@ -423,7 +369,7 @@ def level_of(candidate: Candidate) -> tuple[str, ...]:
     return ("log_variance_week",) if candidate.relative else ()
 
 
-def compete(bars: pd.DataFrame, blocks: Blocks, chosen: Candidate, trained: Trained, say: Table) -> dict[str, Values]:
+def compete(bars: pd.DataFrame, blocks: Blocks, chosen: Candidate, trained: Trained, say: Report) -> dict[str, Values]:
     """Errors of everyone on the test part."""
     test = blocks.whole.test
     absolute = data_of(bars, Candidate(chosen.kind, relative=False), blocks.whole)
@@ -439,7 +385,7 @@ def compete(bars: pd.DataFrame, blocks: Blocks, chosen: Candidate, trained: Trai
     }
 
 
-def show(errors: dict[str, Values], say: Table) -> dict[str, tuple[float, float]]:
+def show(errors: dict[str, Values], say: Report) -> dict[str, tuple[float, float]]:
     """The table; by reference, how far the network's MSE lies under it, and the test's p."""
     persistence, har, linear, ridge, network, *seeds = errors
     say(f"\n{'test part':30} {'MSE':>7} {'QLIKE':>7} {'under HAR':>10} {'under linear':>13}")
@@ -458,25 +404,22 @@ def show(errors: dict[str, Values], say: Table) -> dict[str, tuple[float, float]
     return {"har": found[har], "linear": found[linear]}
 
 
-def machine() -> str:
-    names = ("torch", "pytorch-lightning", "numba", "scikit-learn", "statsmodels")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    today = dt.datetime.now(dt.UTC).date()
-    return f"{today}, {platform.machine()}, {os.cpu_count()} cores, CPython {platform.python_version()}, {versions}"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help=f"folder with {' and '.join(FILES)}")
-    parser.add_argument("--quick", action="store_true", help="one candidate and fewer epochs, under 50 s")
+    parser.add_argument("--data", type=Path, help=f"folder with {' and '.join(FILES)}")
+    parser.add_argument("--quick", action="store_true", help=QUICK)
     parser.add_argument("--write", action="store_true", help="keep the tables in benchmarks/results/volatility.md")
     options = parser.parse_args()
+    if options.data is None:
+        say_not_run("volatility", " and ".join(FILES))
+        return 0
     if absent := [name for name in FILES if not (options.data / name).is_file()]:
         parser.error(f"{options.data} lacks {', '.join(absent)}.")
     warnings.filterwarnings("ignore", category=UserWarning)
     torch.set_num_threads(1)
-    say = Table()
-    say(machine())
+    say = Report("volatility", "torch", "pytorch-lightning", "numba", "scikit-learn", "statsmodels")
+    if options.quick:
+        say(f"quick run: {QUICK}")
     bars = read_bars(options.data.resolve(), say)
     blocks = cut(bars)
     whole = blocks.whole
@@ -495,8 +438,7 @@ def main() -> int:
         f"(goal >= {UNDER_HAR:.1%} and >= {UNDER_LINEAR:.1%}, p < {LARGEST_P:g})"
     )
     if options.write:
-        body = "\n".join(say.lines[1:])
-        write_text(RESULT, f"# volatility\n\n{say.lines[0]}\n\n```\n{body}\n```\n\n{TRIED}")
+        say.write(TRIED)
     reached = under_har >= UNDER_HAR and under_linear >= UNDER_LINEAR and max(p_har, p_linear) < LARGEST_P
     return int(not reached)
 

@@ -1,4 +1,4 @@
-"""What every runner shares: the data, the clock on the steps, and the talk with benchmarks/peers.py.
+"""What every runner shares: the data, the clock on the steps, and the talk with the benchmark.
 
 Runs in the peers' environments too, so it imports nothing of carrossel.
 """
@@ -78,11 +78,29 @@ class Steps(pl.Callback):
             self.windows += self.shape[0]
 
 
-def serve(train: Callable[[dict[str, Any]], Steps], packages: list[str]) -> None:
-    """Train once for each line of JSON on standard input; answer with a line of JSON.
+class BestWeights(pl.Callback):
+    """Keeps the weights of the validation with the lowest loss.
 
     Args:
-        train: gets `cell` and the settings that are the same for all.
+        monitor: the loss's name among what the library logs.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor, self.lowest = monitor, float("inf")
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loss = trainer.callback_metrics.get(self.monitor)
+        if loss is not None and float(loss) < self.lowest:
+            self.lowest = float(loss)
+            self.weights = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
+
+
+def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], packages: list[str]) -> None:
+    """Answer each line of JSON on standard input with a line of JSON.
+
+    Args:
+        answer: gets `cell` and the settings that are the same for all.
         packages: whose versions to tell, beside the vector instructions torch uses.
     """
     # Libraries print as they please; that goes to standard error, answers to what was standard output.
@@ -92,4 +110,4 @@ def serve(train: Callable[[dict[str, Any]], Steps], packages: list[str]) -> None
     versions = {name: version(name) for name in packages} | {"vectors": torch.backends.cpu.get_cpu_capability()}
     print(json.dumps(versions), file=answers, flush=True)
     for line in sys.stdin:
-        print(json.dumps(train(json.loads(line)).result), file=answers, flush=True)
+        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)

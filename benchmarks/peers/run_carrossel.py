@@ -20,7 +20,7 @@ from carrossel.windows.config import Windows
 from carrossel.windows.tensor import window_series
 
 
-def train(task: dict[str, Any]) -> Steps:
+def train(task: dict[str, Any]) -> dict[str, Any]:
     close = random_walk(task["points"], task["seed"])
     time = pd.date_range("2020-01-01", periods=len(close), freq="min", tz="UTC")
     bars = pd.DataFrame({"timestamp": time, "open": close, "high": close, "low": close, "close": close, "volume": 1.0})
@@ -36,7 +36,7 @@ def train(task: dict[str, Any]) -> Steps:
     steps = Steps("network", task["warm_up"], task["steps"])
     with tempfile.TemporaryDirectory() as folder:
         fit(data, recipe, MemoryRecorder(), name="peers", checkpoints=Path(folder), callbacks=[steps])
-    return steps
+    return steps.result
 
 
 warnings.filterwarnings("ignore", category=UserWarning)

@@ -12,7 +12,7 @@ from darts.models import BlockRNNModel
 from measuring import Steps, random_walk, scaled_returns, serve
 
 
-def train(task: dict[str, Any]) -> Steps:
+def train(task: dict[str, Any]) -> dict[str, Any]:
     steps = Steps("rnn", task["warm_up"], task["steps"])
     model = BlockRNNModel(
         input_chunk_length=task["lookback"],
@@ -39,7 +39,7 @@ def train(task: dict[str, Any]) -> Steps:
     )
     series = TimeSeries.from_values(scaled_returns(random_walk(task["points"], task["seed"])))
     model.fit(series, dataloader_kwargs={"drop_last": True, "pin_memory": False})
-    return steps
+    return steps.result
 
 
 warnings.filterwarnings("ignore")

@@ -30,10 +30,24 @@ class Report:
         print(line, flush=True)
         self.lines.append(line)
 
-    def write(self) -> None:
-        """Keep the lines as benchmarks/results/<name>.md."""
-        body = "\n".join(self.lines)
-        write_text(RESULTS / f"{self.name}.md", f"# {self.name}\n\n{self.machine}\n\n```\n{body}\n```\n")
+    def write(self, notes: str = "") -> None:
+        """Keep the lines as benchmarks/results/<name>.md.
+
+        Args:
+            notes: Markdown that follows them.
+        """
+        body = "\n".join(self.lines).strip("\n")
+        page = f"# {self.name}\n\n{self.machine}\n\n```\n{body}\n```\n"
+        write_text(RESULTS / f"{self.name}.md", page + (f"\n{notes}" if notes else ""))
+
+
+def say_not_run(name: str, files: str) -> None:
+    """What a benchmark on files of one's own says where it gets none.
+
+    Args:
+        files: what their folder must hold.
+    """
+    print(f"{name}: not run; it takes --data FOLDER with {files}")
 
 
 def describe_machine(*packages: str) -> str:

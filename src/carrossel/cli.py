@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import carrossel
-from carrossel.config import load_params, project_root
+from carrossel.config import load_params, lookup, project_root
 from carrossel.errors import CarrosselError
 
 if TYPE_CHECKING:
@@ -36,6 +36,40 @@ def check() -> None:
     with _one_line_errors():
         check_params(load_params())
         typer.echo("params.yaml is valid.")
+
+
+@app.command()
+def probe(
+    dataset: Annotated[str | None, typer.Argument(help="Name in params.yaml; every one if not given.")] = None,
+) -> None:
+    """Disturb later bars and compute again: does a feature, the target or a scaler know the future?"""
+    from carrossel.bars.store import read_bars
+    from carrossel.errors import BarsError
+    from carrossel.targets.base import make_target
+    from carrossel.windows.leak_probe import probe_question, spread_rows
+    from carrossel.windows.question import read_question
+
+    found = False
+    with _one_line_errors():
+        params = load_params()
+        for name in [dataset] if dataset is not None else lookup("datasets", params):
+            windows, target = read_question(name, params)
+            path = project_root() / "data" / "bars" / f"{name}.parquet"
+            if not path.is_file():
+                raise BarsError(f"{path} doesn't exist. Run: dvc repro prepare@{name}")
+            bars = read_bars(path)
+            rows = spread_rows(len(bars))
+            leaks = probe_question(bars, windows, make_target(target), rows)
+            for leak in leaks:
+                typer.echo(f"{name}: {leak}")
+            if not leaks:
+                features = f"{len(windows.features)} feature{'s' if len(windows.features) > 1 else ''}"
+                typer.echo(
+                    f"{name}: {features}, the target and the scalers know nothing of the future (probed at {len(rows)} bars)"
+                )
+            found = found or bool(leaks)
+    if found:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -74,7 +108,10 @@ def warm() -> None:
 @app.command()
 def verdict() -> None:
     """Say in one sentence per dataset what the last evaluation found."""
-    files = sorted(project_root().glob("reports/evaluation/*.json"))
+    folder = project_root() / "reports" / "evaluation"
+    with _one_line_errors():
+        # A dataset that was removed from params.yaml leaves its last evaluation behind.
+        files = [file for name in lookup("datasets", load_params()) if (file := folder / f"{name}.json").is_file()]
     if not files:
         typer.echo("carrossel: no evaluation yet. Run: make repro", err=True)
         raise typer.Exit(1)

@@ -10,13 +10,14 @@ from carrossel import cells
 from carrossel.bars.config import Dataset, Repair
 from carrossel.baselines.base import read_baselines
 from carrossel.baselines.base import registry as baselines
-from carrossel.config import Section, lookup_for, validate
+from carrossel.config import Section, validate
 from carrossel.targets.base import TargetConfig
 from carrossel.tracking.config import Tracking
 from carrossel.training.config import Training, read_recipe
 from carrossel.tuning.config import Tuning
 from carrossel.tuning.space import check_space
 from carrossel.walk_forward.config import WalkForward
+from carrossel.walk_forward.plan import read_plan
 from carrossel.windows.config import Windows
 
 
@@ -55,7 +56,7 @@ def check(params: dict[str, Any]) -> None:
     tuning = validate(params["tuning"], Tuning, "tuning")
     for dataset in params["datasets"]:
         check_space(read_recipe(dataset, tuning.cell, params, competitor="tuned"), tuning)
-        validate(lookup_for(dataset, "walk_forward", params), WalkForward, "walk_forward")
+        read_plan(dataset, params)
 
 
 def schema() -> dict[str, Any]:

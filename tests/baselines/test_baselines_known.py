@@ -176,6 +176,35 @@ def test_garch_is_on_average_right_on_the_training_part():
     np.testing.assert_allclose(error.mean(axis=0), 0, atol=1e-10)  # rounding of sums around −10
 
 
+def test_garch_without_moves_to_fit_to_says_tomorrow_is_today():
+    moves = np.zeros(300)
+    moves[250:] = np.random.default_rng(0).normal(0, 0.01, 50)  # in the test part alone
+    data = windowed(with_moving_range(bars_of(moves)), "volatility", horizon=(1, 3))
+    origins = data.split.test
+    np.testing.assert_array_equal(fit(data, "garch").forecast(data, origins), data.unchanged[origins])
+
+
+def test_garch_says_tomorrow_is_today_where_its_forecast_is_not_finite():
+    data = windowed(with_moving_range(bars_of(garch_returns(600))), "volatility", horizon=(1, 3))
+    garch, origins = fit(data, "garch"), data.split.test
+    finite = garch.forecast(data, origins)
+    garch.offset[1] = np.inf
+    found = garch.forecast(data, origins)
+    np.testing.assert_array_equal(found[:, 0], finite[:, 0])
+    np.testing.assert_array_equal(found[:, 1], data.unchanged[origins, 1])
+
+
+def test_garch_prints_a_line_when_its_fit_does_not_converge(capsys):
+    bars = bars_of(np.full(300, 0.01))
+    data = windowed(bars, "volatility")
+    forecast = fit(data, "garch").forecast(data, data.split.test)
+    assert np.isfinite(forecast).all()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("garch: the fit didn't converge (")
+    fit(windowed(with_moving_range(bars_of(garch_returns(600))), "volatility"), "garch")
+    assert capsys.readouterr().out == ""
+
+
 def test_linear_finds_a_return_that_the_window_tells():
     rng = np.random.default_rng(0)
     returns = np.zeros(3000)

@@ -22,7 +22,7 @@ def draw(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-@pytest.mark.parametrize(("rows", "horizon", "lags"), [(200, 1, 6), (200, 24, 23), (4, 1, 2)])
+@pytest.mark.parametrize(("rows", "horizon", "lags"), [(200, 1, 6), (200, 24, 69), (4, 1, 2)])
 def test_diebold_mariano_equals_the_papers_formulas_in_plain_loops(rows: int, horizon: int, lags: int) -> None:
     d = draw(3, rows) - 0.1
     centred = d - d.mean()

@@ -94,14 +94,14 @@ def test_the_headline_is_about_the_network_chosen_on_validation(verdict: str, he
     ("against", "end"),
     [
         (
-            {"gain": 0.05, "p": 0.001, "p_worse": 0.999},
+            {"gain": 0.05, "p": 0.001},
             " It has 5 % less squared error than ar, the best baseline (p = 0.001).",
         ),
         (
-            {"gain": -0.05, "p": 0.999, "p_worse": 0.001},
+            {"gain": -0.05, "p": 0.001},
             " It has 5 % more squared error than ar, the best baseline (p = 0.001).",
         ),
-        ({"gain": 0.05, "p": 0.2, "p_worse": 0.8}, " It can't be told from ar, the best baseline (p = 0.2)."),
+        ({"gain": 0.05, "p": 0.2}, " It can't be told from ar, the best baseline (p = 0.2)."),
     ],
 )
 def test_the_headline_names_the_best_baseline_and_claims_what_the_test_bears_out(

@@ -22,7 +22,8 @@ WINDOWS = Windows(lookback=6, features=("log_return", "close"))
 
 def store(folder, bars, kind="log_return", head="point", windows=WINDOWS, columns=()):
     """Write a model folder with untrained weights."""
-    target, section = TargetConfig(kind=kind), read_head({"kind": head}, TargetConfig(kind=kind))
+    target = TargetConfig(kind=kind)
+    section = read_head(head if isinstance(head, dict) else {"kind": head}, target)
     data = window_series(bars, windows, make_target(target))
     config = cells.registry.load("gru").Config(hidden_size=4)
     network = Network("gru", config, len(windows.features), seed=3, head=section, horizons=len(windows.horizons))
@@ -85,7 +86,7 @@ def test_windows_with_a_hole_get_no_forecast(model, make_bars):
 
 def test_too_few_bars_says_how_many_it_takes(model):
     folder, _, _, bars = model
-    with pytest.raises(SeriesTooShort, match="6 bars were given; .* need at least 7"):
+    with pytest.raises(SeriesTooShort, match=r"6 bars were given; .* need at least 7"):
         load(folder).predict(bars.head(6))
 
 
@@ -135,7 +136,7 @@ def test_quantiles_come_in_the_unit_of_the_forecast(make_bars, tmp_path, head):
     bars = make_bars(300)
     network, data = store(tmp_path / "model", bars, head=head)
     out = load(tmp_path / "model").predict(bars)
-    assert list(out)[4:] == ["q05", "q25", "q50", "q75", "q95"]
+    assert list(out)[4:9] == ["q05", "q25", "q50", "q75", "q95"]
     origins = np.arange(6, 300)
     with torch.no_grad():
         scaled = network.head.quantiles(network(data.gather(torch.from_numpy(origins))), [0.05, 0.95])
@@ -193,3 +194,42 @@ def test_a_folder_whose_head_cannot_answer_its_target_is_refused(make_bars, tmp_
     file.write_text(json.dumps(json.loads(file.read_text()) | {"head": {"kind": "probability"}}))
     with pytest.raises(ConfigError, match=r"head\.kind = 'probability': target log_return is answered by point"):
         load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("kind", ["log_return", "price"])
+def test_the_likeliest_moves_are_mean_training_labels_in_the_labels_own_unit(make_bars, tmp_path, kind):
+    bars = make_bars(300)
+    network, data = store(tmp_path / "model", bars, kind, {"kind": "binned", "bins": 7})
+    out = load(tmp_path / "model").predict(bars)
+    moves, chances = [f"move_{k}" for k in range(1, 6)], [f"chance_{k}" for k in range(1, 6)]
+    assert list(out)[9:] == [*moves, *chances]
+    with torch.no_grad():
+        probability = network(data.gather(torch.arange(6, 300)))[:, 0].softmax(-1).numpy()
+    np.testing.assert_allclose(out[chances], -np.sort(-probability, axis=1)[:, :5], rtol=1e-6)
+    train = data.split.train
+    bins = network.head.bin(data.labels[train])[:, 0].numpy()
+    means = np.array([data.label[train][bins == number].mean() for number in range(7)])
+    likeliest = np.argsort(-probability, axis=1)[:, :5]
+    # the head keeps its centers in float32, of labels scaled to a deviation of 1
+    np.testing.assert_allclose(out[moves], means[likeliest], rtol=1e-5, atol=1e-6 * data.label_scaler.scale[0])
+
+
+def test_there_are_no_more_likeliest_moves_than_bins_and_a_row_for_every_horizon(make_bars, tmp_path):
+    bars = make_bars(300)
+    store(
+        tmp_path / "model",
+        bars,
+        head={"kind": "binned", "bins": 3},
+        windows=WINDOWS.model_copy(update={"horizon": (1, 4)}),
+    )
+    out = load(tmp_path / "model").predict(bars)
+    assert list(out)[9:] == ["move_1", "move_2", "move_3", "chance_1", "chance_2", "chance_3"]
+    assert len(out) == 2 * 294
+    np.testing.assert_allclose(out[["chance_1", "chance_2", "chance_3"]].sum(axis=1), 1, rtol=1e-6)  # float32
+
+
+def test_heads_without_bins_have_no_columns_of_likeliest_moves(make_bars, tmp_path):
+    store(tmp_path / "model", make_bars(300), head="quantiles")
+    assert not [
+        name for name in load(tmp_path / "model").predict(make_bars(300)) if name.startswith(("move", "chance"))
+    ]

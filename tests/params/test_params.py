@@ -41,6 +41,8 @@ def test_every_cell_competes_by_default(params):
         (lambda p: p["tuning"].update(cell="lstn"), "lstn"),
         (lambda p: p["tuning"]["space"].update({"cell.width": {"kind": "int", "low": 1, "high": 2}}), "width"),
         (lambda p: p["training"].update(epochs=0), r"training\.epochs = 0"),
+        (lambda p: p["walk_forward"].update(models=["ar", "lstn"]), r"walk_forward\.models names 'lstn'"),
+        (lambda p: p["datasets"]["google"].update(walk_forward={"models": ["arr"]}), "names 'arr'"),
     ],
 )
 def test_a_mistake_anywhere_is_named(params, change, message):

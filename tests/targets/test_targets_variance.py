@@ -76,12 +76,11 @@ def test_asking_for_finer_bars_that_are_not_there_says_where_they_come_from():
         bar_variance(bars(open=[0], high=[1], low=[0], close=[1]), "realised")
 
 
-def test_the_floor_is_the_smallest_positive_variance_so_far():
-    values = np.array([0, np.nan, 3, 0, 1, np.nan, 0, 5, 0])
-    np.testing.assert_array_equal(floored(values), [np.nan, np.nan, 3, 3, 1, np.nan, 1, 5, 1])
+def test_a_variance_below_a_hundredth_of_a_percent_squared_counts_as_that():
+    values = np.array([0, np.nan, 3e-4, 1e-9, 1e-8])
+    np.testing.assert_array_equal(floored(values), [1e-8, np.nan, 3e-4, 1e-8, 1e-8])
 
 
-def test_later_bars_leave_the_floor_alone():
-    values = np.array([0.0, 3, 0, 2, 0])
-    np.testing.assert_array_equal(floored(values)[:3], floored(np.array([0.0, 3, 0, 1e-9, 0]))[:3])
-    assert np.isnan(floored(np.zeros(3))).all()
+def test_the_floor_doesnt_depend_on_the_past_in_sight():
+    values = np.array([1e-9, 3e-4, 0.0, 2e-4])
+    np.testing.assert_array_equal(floored(values)[2:], floored(values[2:]))

@@ -128,7 +128,8 @@ def test_the_signature_names_raw_bars_and_a_price(served: tuple[Any, str]) -> No
     assert schema.inputs.input_names() == [*bars, "realised_variance"]
     assert schema.inputs.required_input_names() == bars[:-1]  # some series have no volume, and few finer bars
     forecast = ["origin", "horizon", "last_close", "forecast"]
-    assert schema.outputs.input_names() == [*forecast, "q05", "q25", "q50", "q75", "q95"]
+    moves = [f"{name}_{rank}" for name in ("move", "chance") for rank in range(1, 6)]
+    assert schema.outputs.input_names() == [*forecast, "q05", "q25", "q50", "q75", "q95", *moves]
     assert schema.outputs.required_input_names() == forecast
 
 

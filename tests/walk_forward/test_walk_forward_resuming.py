@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -114,6 +115,69 @@ def test_killed_workers_lose_nothing(make_bars, params, walk, cluster, monkeypat
     after_parts(monkeypatch, 2, kill_all)
     assert walk(bars, chosen).read_bytes() == expected
     assert {worker.pid for worker in cluster.workers.values()}.isdisjoint(pids)
+
+
+@pytest.fixture
+def mortal(tmp_path):
+    """A scheduler with one worker, as processes of their own: its address, and the scheduler's process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    host, port = "127.0.0.1", address.rpartition(":")[2]
+    commands = (
+        ["scheduler", "--host", host, "--port", port, "--no-dashboard"],
+        ["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path)],
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dask", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
+        )
+        for command in commands
+    ]
+    yield address, processes[0]
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_a_scheduler_that_dies_is_one_clear_line_and_keeps_what_is_finished(
+    make_bars, params, walk, mortal, monkeypatch, capfd, tmp_path
+):
+    address, scheduler = mortal
+    monkeypatch.setattr(
+        "carrossel.walk_forward.cluster._ANSWER_S", 60
+    )  # two cold processes, on a machine that may be busy
+    kept = after_parts(monkeypatch, 2, scheduler.kill)
+    bars = make_bars(200)
+    with pytest.raises(
+        TrainingError, match=r"lost the connection to the scheduler .* finished parts are kept"
+    ) as caught:
+        walk(bars, params(walk_forward={"scheduler": address}))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+    assert len(kept) >= 2
+    assert sorted(tmp_path.glob("one/parts/*/*.parquet")) == sorted(kept)
+
+
+def test_what_a_task_itself_raises_is_not_blamed_on_the_scheduler():
+    class Failed:
+        status = "error"
+
+        def result(self):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        running._rows_of(Failed(), "task")
+
+
+def test_a_strangers_file_among_the_parts_is_let_be(make_bars, params, walk, tmp_path):
+    stray = tmp_path / "one" / "parts" / ".DS_Store"
+    stray.parent.mkdir(parents=True)
+    stray.write_text("a file manager's")
+    (stray.parent / "old").mkdir()
+    walk(make_bars(200), params(walk_forward={"models": ["drift"]}))
+    assert stray.exists()
+    assert not (stray.parent / "old").exists()
 
 
 def test_a_failing_task_is_one_clear_line_and_keeps_the_table_and_what_is_finished(make_bars, params, walk, tmp_path):

@@ -163,6 +163,12 @@ def test_epochs_of_the_section_win_and_a_dataset_may_override(params):
     assert [str(task) for task in plan.tasks(1)] == ["rnn seed 1 fold 0", "drift seed 1 fold 0", "ar seed 1 fold 0"]
 
 
+@pytest.mark.parametrize("accelerator", ["auto", "gpu"])
+def test_workers_train_on_the_cpu_whatever_training_says(params, accelerator):
+    recipe = read_plan("walk", params(training={"accelerator": accelerator})).models[0].recipe
+    assert recipe.training.accelerator == "cpu"
+
+
 def test_a_worker_with_other_code_refuses(make_bars, params):
     bars, plan = make_bars(200), read_plan("walk", params())
     series = series_of(bars, plan)

@@ -7,7 +7,15 @@ from carrossel.config import validate
 from carrossel.targets.base import make_target, read_target, registry
 from carrossel.windows.config import Windows
 from carrossel.windows.features import FEATURES
-from carrossel.windows.leak_probe import disturbed, find_leaks, probe_features, probe_target, probe_windows
+from carrossel.windows.leak_probe import (
+    disturbed,
+    find_leaks,
+    probe_features,
+    probe_question,
+    probe_target,
+    probe_windows,
+    spread_rows,
+)
 from carrossel.windows.scaling import Scaler
 from walks import make_bars
 
@@ -122,3 +130,26 @@ def test_a_scaler_that_saw_the_test_part_is_caught(monkeypatch):
     (leak,) = probe_windows(make_bars(120), windows(), make_target(read_target({"kind": "price"})))
     assert leak.after == 83
     assert leak.what == "training part of the windows"
+
+
+def test_a_question_is_probed_in_its_features_its_target_at_each_horizon_and_its_scalers(monkeypatch):
+    bars, asked, target = make_bars(120), windows(horizon=[1, 2]), make_target(read_target({"kind": "log_return"}))
+    assert probe_question(bars, asked, target, ROWS) == []
+
+    def peeking(bars, horizon):
+        return np.append(bars["close"][1:], 0.0) if horizon == 2 else np.zeros(len(bars["close"]))
+
+    monkeypatch.setattr(target, "unchanged", peeking)
+    found = probe_question(bars, asked, target, ROWS)
+    assert [(leak.what, leak.after) for leak in found] == [("naive log_return", row) for row in ROWS]
+    monkeypatch.setitem(FEATURES, "log_return", PLANTED["the next bar's close"])
+    assert {leak.what for leak in probe_question(bars, asked, target, ROWS)} == {
+        "training part of the windows",
+        "feature log_return",
+        "naive log_return",
+    }
+
+
+@pytest.mark.parametrize(("bars", "rows"), [(60, [10, 20, 30, 40, 50]), (3, [1]), (1, [])])
+def test_probed_rows_are_spread_over_the_series_and_leave_a_bar_to_disturb(bars, rows):
+    assert spread_rows(bars) == rows

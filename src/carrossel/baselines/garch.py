@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from carrossel.baselines.base import Baseline, log_returns, training_origins
+from carrossel.baselines.base import Baseline, log_returns, or_naive, training_origins
 
 if TYPE_CHECKING:
     from carrossel.targets.base import Unit, Values
@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from carrossel.windows.tensor import WindowedSeries
 
 
+def _unwarned() -> np.errstate:
+    """What isn't finite is answered by the naive forecast: numpy needn't warn of it."""
+    return np.errstate(all="ignore")
+
+
 class Garch(Baseline, kind="garch"):
     """Variance of returns that decays to its mean: σ²_{t+1} = ω + α ε²_t + β σ²_t.
 
     Parameters are fitted once, on the training part's returns, by quasi maximum likelihood; the variance is then filtered
     forward with them. A missing return counts as one of ordinary size. The label is the logarithm of a measured variance, whose
-    mean lies below the logarithm of the mean: the training part's mean difference is added.
+    mean lies below the logarithm of the mean: the training part's mean difference is added. Where the training part has no
+    moves to fit to, or a forecast isn't finite, it says 'tomorrow = today'.
 
     References:
         Bollerslev (1986), Generalized autoregressive conditional heteroskedasticity.
@@ -33,18 +39,29 @@ class Garch(Baseline, kind="garch"):
         returns = log_returns(data)[: data.split.train_rows]
         returns = returns[np.isfinite(returns)]
         # The likelihood's numerical gradient needs returns near 1, and arch can start from their mean square, which is then 1.
-        self.scale = float(np.sqrt(np.mean(returns**2)))
+        self.scale = float(np.sqrt(np.sum(returns**2) / max(len(returns), 1)))
         self.volatility = GARCH(p=1, o=0, q=1)
+        self.mean, self.parameters = 0.0, np.full(3, np.nan)
+        self.offset = np.full(len(data.horizons), np.nan)
+        if self.scale == 0:
+            return
         model = ConstantMean(returns / self.scale, volatility=self.volatility, rescale=False)
-        found = model.fit(disp="off", show_warning=False, backcast=1.0)
-        self.mean, *variance = (float(value) for value in found.params)
-        self.parameters = np.array(variance)
-        origins = training_origins(data)
-        self.offset = np.nanmean(data.label[origins] - self.log_variance(data)[origins], axis=0)
+        with _unwarned():
+            found = model.fit(disp="off", show_warning=False, backcast=1.0)
+            self.mean, *variance = (float(value) for value in found.params)
+            self.parameters = np.array(variance)
+            origins = training_origins(data)
+            self.offset = np.mean(data.label[origins] - self.log_variance(data)[origins], axis=0)
+        if found.convergence_flag != 0:
+            print(
+                f"garch: the fit didn't converge ({found.optimization_result.message}); it forecasts from where it stopped.",
+                flush=True,
+            )
 
     def forecast(self, data: WindowedSeries, origins: Rows) -> Values:
-        forecast: Values = self.log_variance(data)[origins] + self.offset
-        return forecast
+        with _unwarned():
+            forecast = self.log_variance(data)[origins] + self.offset
+        return or_naive(forecast, data, origins)
 
     def filter(self, data: WindowedSeries) -> tuple[Values, Values]:
         """Residual ε_t and variance σ²_t given the bars before t, both of returns over `scale`, shape [time]."""

@@ -12,7 +12,7 @@ from carrossel.errors import ModelError
 from carrossel.evaluation.bands import judge_bands
 from carrossel.evaluation.competitors import SPLITS, Competitor
 from carrossel.evaluation.echo import find_echo
-from carrossel.evaluation.judgement import judge
+from carrossel.evaluation.judgement import judge_horizons
 from carrossel.evaluation.metrics import METRICS, PERSISTENCE, count_moves, score
 from carrossel.evaluation.significance import diebold_mariano
 from carrossel.evaluation.verdicts import describe_dataset, describe_judgement, describe_registration
@@ -39,7 +39,7 @@ def evaluate(
         `moves.<split>`, shares of up, down and still; `naive_error` (in `unit`); `judgements.<competitor>`: see
         `judgement.Judgement`; `persistence_echo`: persistence's own, beside which others are shown, None for probabilities;
         `bands.<competitor>`: see `bands.judge_bands`, of those that forecast quantiles;
-        `skill_by_horizon.<horizon>.<competitor>` on test; `best_by_validation`: the network of highest skill there, ties by
+        `skill_by_horizon.<horizon>.<competitor>` on test and `verdict_by_horizon` likewise; `best_by_validation`: the network of highest skill there, ties by
         name; `best_baseline`: the baseline likewise, None if there is none; `against_baseline`: the one tested against the
         other on test; `winners_on_test`: all whose verdict is 'beats persistence'; `beats_persistence_on_test`: whether the
         best by validation is among them; `alias`: what the rule gives; `verdict`, `verdicts.<competitor>`, `registration`:
@@ -64,7 +64,11 @@ def evaluate(
                 for name, forecast in asked.items()
             }
     with _naming(dataset, "test"):
-        judgements = judge({c.name: c.rows("test") for c in competitors}, manifest.unit, first.horizons[0])
+        by_horizon = judge_horizons(
+            {horizon: {c.name: c.rows("test", horizon) for c in competitors} for horizon in first.horizons},
+            manifest.unit,
+        )
+    judgements = by_horizon[first.horizons[0]]
     best = _best(networks, rows["validation"])
     baselines = [c for c in competitors if c.is_baseline]
     best_baseline = _best(baselines, rows["validation"]) if baselines else None
@@ -84,7 +88,10 @@ def evaluate(
         "moves": {split: count_moves(first.rows(split)["truth"], first.rows(split)["unchanged"]) for split in SPLITS},
         "naive_error": manifest.train_mae_naive,
         "rows": rows,
-        "skill_by_horizon": _skill_by_horizon(competitors),
+        "skill_by_horizon": {str(h): {name: j.skill for name, j in found.items()} for h, found in by_horizon.items()},
+        "verdict_by_horizon": {
+            str(h): {name: j.verdict for name, j in found.items()} for h, found in by_horizon.items()
+        },
         "judgements": {name: found.as_dict() for name, found in judgements.items()},
         "persistence_echo": None if manifest.unit == "probability" else _echo_of_persistence(first),
         "bands": {c.name: _judge_bands(c) for c in competitors if c.quantiles},
@@ -110,12 +117,12 @@ def _best(competitors: Sequence[Competitor], validation: Mapping[str, Mapping[st
 
 
 def _compare(competitors: Sequence[Competitor], best: str, baseline: str) -> dict[str, float]:
-    """The chosen network's test losses against the chosen baseline's: `gain` is 1 − MSE / MSE of the baseline."""
+    """The chosen network's test losses against the chosen baseline's: `gain` is 1 − MSE / MSE of the baseline, `p` two-sided."""
     parts = {c.name: c.rows("test") for c in competitors if c.name in {best, baseline}}
     loss, reference = ((parts[name]["truth"] - parts[name]["forecast"]) ** 2 for name in (best, baseline))
     horizon = int(parts[best]["horizon"].iloc[0])
     test = diebold_mariano(loss - reference, horizon)
-    return {"gain": float(1 - loss.mean() / reference.mean()), "p": test.p_better, "p_worse": 1 - test.p_better}
+    return {"gain": float(1 - loss.mean() / reference.mean()), "p": test.p_two_sided}
 
 
 def _echo_of_persistence(competitor: Competitor) -> dict[str, Any]:
@@ -126,19 +133,6 @@ def _echo_of_persistence(competitor: Competitor) -> dict[str, Any]:
 def _judge_bands(competitor: Competitor) -> dict[str, Any]:
     rows = competitor.rows("test")
     return judge_bands(rows["truth"], {level: rows[c] for level, c in competitor.quantiles.items()})
-
-
-def _skill_by_horizon(competitors: Sequence[Competitor]) -> dict[str, dict[str, float]]:
-    found = {}
-    for horizon in competitors[0].horizons:
-        parts = {c.name: c.rows("test", horizon) for c in competitors}
-        found[str(horizon)] = {
-            name: float(
-                1 - ((part["truth"] - part["forecast"]) ** 2).sum() / ((part["truth"] - part["unchanged"]) ** 2).sum()
-            )
-            for name, part in parts.items()
-        }
-    return found
 
 
 def tabulate(evaluation: dict[str, Any]) -> pd.DataFrame:

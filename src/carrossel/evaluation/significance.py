@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LEVEL = 0.05
 """Of every test here: how often chance alone may win."""
 
+_LAGS_PER_BAR = 3
 _SHORTEST_FOR_BLOCKS = 12  # the block-length rule needs autocorrelations up to lag ⌈√n⌉ + 5
 
 
@@ -61,7 +62,7 @@ def diebold_mariano(loss_difference: Column, horizon: int) -> DieboldMariano:
 
     References:
         Diebold & Mariano (1995), Comparing predictive accuracy, S1, with Newey & West's (1987) variance of
-        max(h − 1, ⌈n^⅓⌉) lags in place of the truncated one, which can be negative.
+        max(3(h − 1), ⌈n^⅓⌉) lags in place of the truncated one, which can be negative.
         Harvey, Leybourne & Newbold (1997), Testing the equality of prediction mean squared errors, equations 8 and 9.
     """
     from scipy.stats import t
@@ -315,4 +316,5 @@ def _take_as_loss(_truth: NDArray[np.float64], loss: NDArray[np.float64]) -> NDA
 
 
 def _count_lags(rows: int, horizon: int) -> int:
-    return max(horizon - 1, int(np.ceil(rows ** (1 / 3))))
+    # Bartlett's weights at h − 1 lags would see two thirds of the variance of overlapping forecasts; at 3(h − 1), nine tenths.
+    return min(max(_LAGS_PER_BAR * (horizon - 1), int(np.ceil(rows ** (1 / 3)))), rows - 1)

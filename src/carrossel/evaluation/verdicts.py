@@ -45,7 +45,7 @@ def describe_dataset(
         judgements: by competitor.
         best: the best network by validation.
         best_baseline: the best baseline by validation.
-        against: the one against the other: `gain` (1 − MSE / MSE of the baseline), `p` and `p_worse`, both one-sided.
+        against: the one against the other: `gain` (1 − MSE / MSE of the baseline) and `p`, two-sided.
     """
     found = judgements[best]
     winners = sum(other.verdict == "beats persistence" for other in judgements.values())
@@ -74,7 +74,7 @@ def _describe_against(baseline: str | None, against: Mapping[str, float] | None)
     if baseline is None or against is None:
         return ""
     gain = against["gain"]
-    p = min(against["p"], against["p_worse"])
+    p = against["p"]
     if p >= _SURE:
         return f" It can't be told from {baseline}, the best baseline ({format_p(p)})."
     return (

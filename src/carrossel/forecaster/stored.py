@@ -18,7 +18,7 @@ from carrossel.errors import ModelError, SeriesTooShort
 from carrossel.files import replacing, write_json
 from carrossel.forecaster.heads.base import read_head
 from carrossel.forecaster.network import Network
-from carrossel.targets.base import QUANTILES, make_target, quantile_column, read_target
+from carrossel.targets.base import CHANCES, MOVES, QUANTILES, make_target, quantile_column, read_target
 from carrossel.windows.config import Windows
 from carrossel.windows.scaling import Scaler
 from carrossel.windows.splitting import complete_origins
@@ -45,10 +45,15 @@ class Forecast:
     Args:
         point: shape [windows, horizons].
         quantiles: at `QUANTILES`, shape [windows, horizons, levels]; None where the head has none.
+        moves: the likeliest labels, likeliest first, in the label's own unit, shape [windows, horizons, count]; None where the
+            head tells none.
+        chances: their probabilities, of the same shape.
     """
 
     point: Values
     quantiles: Values | None
+    moves: Values | None = None
+    chances: Values | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,10 @@ class StoredForecaster:
 
         Returns:
             One row per window and horizon: origin (timestamp of its last bar), horizon (bars), last_close, forecast (a price,
-            or the target's own unit), and quantiles `q05` … `q95` where the head has them.
+            or the target's own unit), and quantiles `q05` … `q95` where the head has them. Where the head knows the likeliest next
+            moves, as `binned` does: `move_1` … `move_5`, each the mean training label of its bin, likeliest first, in the
+            label's own unit (target log_return: a log return over the horizon, not a price; volatility: log variance;
+            price: a price), and `chance_1` … `chance_5`, the probability of each of these bins.
 
         Raises:
             SeriesTooShort: if no complete window fits.
@@ -111,7 +119,7 @@ class StoredForecaster:
             "last_close": np.repeat(last_close, len(horizons)),
             "forecast": found.point.reshape(-1),
         }
-        return pd.DataFrame(columns | quantile_columns(found))
+        return pd.DataFrame(columns | quantile_columns(found) | likeliest_columns(found))
 
     def forecast(
         self, series: Float[Tensor, "time features"], origins: NDArray[np.int64], last_close: Values
@@ -120,23 +128,29 @@ class StoredForecaster:
         windows = slide(series, self.windows.lookback)
         starts = torch.from_numpy(origins) - (self.windows.lookback - 1)
         self.network.eval()
-        points, quantiles = [], []
+        points, quantiles, likeliest = [], [], []
         with torch.inference_mode():
             for batch in starts.split(_BATCH):
                 raw = self.network(windows[batch])
                 points.append(self.network.head.point(raw))
                 quantiles.append(self.network.head.quantiles(raw, QUANTILES))
+                likeliest.append(self.network.head.likeliest(raw))
         levels = [found for found in quantiles if found is not None]
+        ranked = [found for found in likeliest if found is not None]
         return Forecast(
             self._report(torch.cat(points), last_close),
             self._report(torch.cat(levels), last_close) if levels else None,
+            self._label(torch.cat([moves for _, moves in ranked])) if ranked else None,
+            torch.cat([chances for chances, _ in ranked]).double().cpu().numpy() if ranked else None,
         )
 
     def _report(self, scaled: Float[Tensor, "windows horizons *levels"], last_close: Values) -> Values:
+        return self.target.report(self._label(scaled), last_close.reshape(-1, 1, *(1,) * (scaled.ndim - 2)))
+
+    def _label(self, scaled: Float[Tensor, "windows horizons *levels"]) -> Values:
         further = (1,) * (scaled.ndim - 2)
         scaler = Scaler(self.label_scaler.center.reshape(-1, *further), self.label_scaler.scale.reshape(-1, *further))
-        label = scaler.inverse(scaled.double().cpu().numpy())
-        return self.target.report(label, last_close.reshape(-1, 1, *further))
+        return scaler.inverse(scaled.double().cpu().numpy())
 
 
 def quantile_columns(found: Forecast) -> dict[str, Values]:
@@ -144,6 +158,15 @@ def quantile_columns(found: Forecast) -> dict[str, Values]:
     if found.quantiles is None:
         return {}
     return {quantile_column(level): found.quantiles[..., k].reshape(-1) for k, level in enumerate(QUANTILES)}
+
+
+def likeliest_columns(found: Forecast) -> dict[str, Values]:
+    """Columns `move_1`, `chance_1` and so on, one row per window and horizon; none where the head tells none."""
+    if found.moves is None or found.chances is None:
+        return {}
+    count = found.moves.shape[-1]  # no more than the head has bins
+    moves = {name: found.moves[..., k].reshape(-1) for k, name in enumerate(MOVES[:count])}
+    return moves | {name: found.chances[..., k].reshape(-1) for k, name in enumerate(CHANCES[:count])}
 
 
 def save(folder: Path, network: Network, manifest: dict[str, Any]) -> None:

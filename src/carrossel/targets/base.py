@@ -25,6 +25,10 @@ Unit = Literal["price", "log_variance", "probability"]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Levels that forecasts are stored with where a model has quantiles; columns `q05` … `q95`."""
 
+MOVES = tuple(f"move_{rank}" for rank in range(1, 6))
+CHANCES = tuple(f"chance_{rank}" for rank in range(1, 6))
+"""Columns of the likeliest next moves where a head knows them, likeliest first, and of their probabilities."""
+
 registry: Registry[Target] = Registry("carrossel.targets", "target")
 
 
@@ -47,7 +51,7 @@ class Target(ABC):
     Attributes:
         unit: what forecasts are judged in.
         scaled: whether labels are scaled for the loss.
-        heads: heads that can answer it; the first is taken unless params.yaml names one.
+        heads: heads that can answer it; section `head` of params.yaml names one of them.
     """
 
     kind: ClassVar[str]

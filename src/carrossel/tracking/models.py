@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import carrossel
 from carrossel.errors import ModelError
-from carrossel.targets.base import QUANTILES, quantile_column
+from carrossel.targets.base import CHANCES, MOVES, QUANTILES, quantile_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,7 @@ def find_model(client: MlflowClient, run_id: str) -> str | None:
 
 
 def signature() -> ModelSignature:
-    """Raw bars in, forecasts out: a row per window and horizon, quantiles where the head has them.
+    """Raw bars in, forecasts out: a row per window and horizon, quantiles and likeliest moves where the head has them.
 
     JSON has no timestamps, and MLflow's `datetime` refuses those with a time zone: the column takes any type, and the
     model reads ISO 8601 strings as well as timestamps.
@@ -128,6 +128,7 @@ def signature() -> ModelSignature:
                 ColSpec("double", "last_close"),
                 ColSpec("double", "forecast"),
                 *(ColSpec("double", quantile_column(level), required=False) for level in QUANTILES),
+                *(ColSpec("double", name, required=False) for name in (*MOVES, *CHANCES)),
             ]
         ),
     )

@@ -38,7 +38,8 @@ class ServedForecaster(PythonModel):
 
         Returns:
             One row per window and horizon: origin (ISO 8601 string of its last bar), horizon (bars), last_close, forecast (a
-            price, or the target's own unit), and quantiles where the model has them.
+            price, or the target's own unit), and quantiles and likeliest moves where the model has them; see
+            `StoredForecaster.predict`.
         """
         bars = model_input.assign(timestamp=pd.to_datetime(model_input["timestamp"], utc=True))
         if "volume" not in bars:

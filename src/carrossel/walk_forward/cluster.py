@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.utils import silence_logging_cmgr
 
 from carrossel.errors import ConfigError
 
@@ -53,7 +54,8 @@ def open_client(config: WalkForward, scratch: Path) -> Iterator[Client]:
             ):
                 yield client
             return
-        with _connect(config.scheduler) as client:
+        # A scheduler that dies is told in one line by who waits for results.
+        with silence_logging_cmgr(logging.CRITICAL), _connect(config.scheduler) as client:
             yield client
 
 

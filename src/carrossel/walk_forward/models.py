@@ -102,7 +102,10 @@ def read_models(
     for name in names:
         if name in cells:
             recipe = read_recipe(dataset, name, params)
-            training = recipe.training.model_copy(update={"epochs": epochs or recipe.training.epochs, "seed": 1})
+            # Workers train on the CPU whatever training.accelerator says: a GPU sums in another order, and one table would mix
+            # the parts of workers that have one with those of workers that have none.
+            fixed = {"epochs": epochs or recipe.training.epochs, "seed": 1, "accelerator": "cpu"}
+            training = recipe.training.model_copy(update=fixed)
             models.append(NetworkModel(replace(recipe, training=training)))
         elif name in known:
             kind, config = baselines.read_baselines(params)[name]

@@ -6,7 +6,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from distributed import KilledWorker, as_completed
+from distributed import CancelledError, KilledWorker, as_completed
+from distributed.client import ClosedClientError
 
 from carrossel.errors import TrainingError
 from carrossel.files import replacing
@@ -20,6 +21,8 @@ from carrossel.windows.tensor import answered_rows, columns_of, usable_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from distributed import Future
+
     from carrossel.walk_forward.plan import Plan, Task
 
 
@@ -27,15 +30,15 @@ def walk_forward(bars: pd.DataFrame, plan: Plan, *, data_sha256: str, scratch: P
     """Refit every model on every fold and write all forecasts as one tidy Parquet table; see `run_task` for its columns.
 
     Each finished task's rows lie in `scratch` under a fingerprint of model, data and code, so a killed walk-forward goes on with
-    what is missing and ends with the bytes an undisturbed one would have, and an edit to one model refits that one alone. Workers share no files with the driver: they send rows back. A task
-    whose worker dies runs again on another.
+    what is missing and ends with the bytes an undisturbed one would have, and an edit to one model refits that one alone.
+    Workers share no files with the driver: they send rows back. A task whose worker dies runs again on another.
 
     Args:
         scratch: folder of this dataset's parts alone; when the table is written, parts that aren't in it go.
 
     Raises:
         SeriesTooShort: if a fold gets no window.
-        TrainingError: if a task fails; what is finished is kept.
+        TrainingError: if a task fails or the scheduler dies; what is finished is kept.
     """
     label = f"walk_forward@{plan.dataset}"
     columns = columns_of(bars)
@@ -70,21 +73,36 @@ def _run(series: Series, missing: list[Task], parts: dict[Task, Path], plan: Pla
         tasks = {client.submit(run_task, held, task, pure=False): task for task in missing}
         for future in as_completed(tasks):
             task = tasks[future]
-            try:
-                _write(future.result(), parts[task])
-            except KilledWorker:
-                raise TrainingError(
-                    f"{task}: every worker that tried it died, probably for want of memory. Lower walk_forward.workers and run "
-                    "again; finished parts are kept."
-                ) from None
+            _write(_rows_of(future, task), parts[task])
             future.release()
             done += 1
             print(f"walk_forward@{plan.dataset}: {done}/{len(parts)} {task}", flush=True)
 
 
+def _rows_of(future: Future[pd.DataFrame], task: Task) -> pd.DataFrame:
+    try:
+        rows = future.result()
+    except KilledWorker:
+        raise TrainingError(
+            f"{task}: every worker that tried it died, probably for want of memory. Lower walk_forward.workers and run "
+            "again; finished parts are kept."
+        ) from None
+    except (CancelledError, ClosedClientError, OSError) as error:
+        if future.status == "error":  # raised by the task itself, such as for a full disk of its worker
+            raise
+        # A scheduler that dies cancels every future; one that dies while a result travels closes the connection, an OSError.
+        raise TrainingError(
+            f"{task}: lost the connection to the scheduler ({getattr(error, 'reason', type(error).__name__)}). Start it and its "
+            "workers again, or set walk_forward.scheduler to null to run on this machine, then run again; finished parts are "
+            "kept."
+        ) from None
+    return rows
+
+
 def _forget(scratch: Path, keep: set[Path]) -> None:
     for folder in scratch.iterdir():
-        if folder not in keep:
+        # What people or their systems put there, such as .DS_Store, is not a part.
+        if folder.is_dir() and folder not in keep:
             shutil.rmtree(folder)
 
 

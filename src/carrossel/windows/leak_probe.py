@@ -165,6 +165,32 @@ def probe_windows(
     return find_leaks(training_part, bars, [parts.train_rows - 1], seed, what="training part of the windows")
 
 
+def probe_question(
+    bars: pd.DataFrame, windows: Windows, target: Target, rows: Sequence[int], seed: int = 0
+) -> list[Leak]:
+    """Leaks of all that a dataset's question computes: its features, its target at each horizon, its scalers.
+
+    Args:
+        rows: bars after which features and labels are disturbed, such as `spread_rows` gives; scalers are at the training
+            part's end.
+
+    Raises:
+        ConfigError: if a feature has no value on the whole series.
+        SeriesTooShort: if a part gets no window.
+    """
+    return [
+        # First, since a series too short for its windows is told here alone.
+        *probe_windows(bars, windows, target, seed=seed),
+        *probe_features(bars, windows.features, rows, seed),
+        *(leak for horizon in windows.horizons for leak in probe_target(bars, target, horizon, rows, seed)),
+    ]
+
+
+def spread_rows(bars: int, count: int = 5) -> list[int]:
+    """So many rows at equal distances within a series, neither its first nor its last; each once where it is shorter."""
+    return sorted({bars * k // (count + 1) for k in range(1, count + 1)} - {0, bars - 1})
+
+
 def _per_row(result: NDArray[Any], rows: int) -> NDArray[np.float64]:
     values = np.ascontiguousarray(result, dtype=np.float64)
     if values.shape[:1] != (rows,):

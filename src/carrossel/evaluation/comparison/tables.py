@@ -103,6 +103,7 @@ def tabulate_horizons(contest: Contest) -> dict[str, Any] | None:
     if len(by_horizon) < 2:  # noqa: PLR2004 - nothing to compare
         return None
     validation = contest.evaluation["rows"]["validation"]
+    verdicts = contest.evaluation["verdict_by_horizon"]
     return {
         "horizons": list(by_horizon),
         "rows": [
@@ -110,7 +111,11 @@ def tabulate_horizons(contest: Contest) -> dict[str, Any] | None:
                 "name": name,
                 "kind": _name_kind(name, contest),
                 "best": name == contest.evaluation["best_by_validation"],
-                "skills": [percent(skills[name], 2, sign=True) for skills in by_horizon.values()],
+                "skills": [
+                    percent(skills[name], 2, sign=True)
+                    + (" ✓" if verdicts[horizon][name] == "beats persistence" else "")
+                    for horizon, skills in by_horizon.items()
+                ],
             }
             for name in [*_rank(contest.networks, validation), *_rank(contest.baselines, validation)]
         ],

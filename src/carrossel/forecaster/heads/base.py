@@ -12,6 +12,7 @@ from torch import nn
 from carrossel.config import Section, validate
 from carrossel.errors import ConfigError
 from carrossel.kinds import Registry
+from carrossel.targets.base import MOVES
 from carrossel.targets.base import registry as targets
 
 if TYPE_CHECKING:
@@ -88,6 +89,14 @@ class Head(nn.Module, ABC):
         levels: Sequence[float],  # noqa: ARG002 - the contract's
     ) -> Float[Tensor, "batch horizons levels"] | None:
         """Quantiles in scaled label units, or None where the head says nothing of them."""
+        return None
+
+    def likeliest(
+        self,
+        raw: Float[Tensor, "batch horizons outputs"],  # noqa: ARG002 - the contract's
+        count: int = len(MOVES),  # noqa: ARG002 - the contract's
+    ) -> tuple[Float[Tensor, "batch horizons count"], Float[Tensor, "batch horizons count"]] | None:
+        """Probabilities of the likeliest next moves, highest first, and these moves in scaled label units, or None likewise."""
         return None
 
 

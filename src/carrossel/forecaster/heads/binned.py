@@ -9,6 +9,7 @@ from pydantic import Field
 from torch.nn.functional import cross_entropy
 
 from carrossel.forecaster.heads.base import Head, HeadConfig
+from carrossel.targets.base import MOVES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,9 +85,9 @@ class Binned(Head, kind="binned"):
         return torch.cat(columns, dim=-1)
 
     def likeliest(
-        self, raw: Float[Tensor, "batch horizons outputs"], count: int = 5
+        self, raw: Float[Tensor, "batch horizons outputs"], count: int = len(MOVES)
     ) -> tuple[Float[Tensor, "batch horizons count"], Float[Tensor, "batch horizons count"]]:
-        """The likeliest next moves: probabilities, highest first, and the mean training label of each bin."""
+        """Probabilities, highest first, and the mean training label of each bin; no more than there are bins."""
         best = raw.softmax(-1).topk(min(count, self.config.bins), dim=-1)
         centers = self.centers.expand(len(raw), -1, -1)
         return best.values, centers.gather(-1, best.indices)

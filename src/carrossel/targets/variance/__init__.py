@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Values = NDArray[np.float64]
 
 Estimator = Literal["auto", "realised", "garman_klass", "parkinson"]
+LEAST = 1e-8
+"""Variance of a bar with a standard deviation of 0.01 %, about the smallest step of a liquid market's price."""
 
 
 def bar_variance(bars: Mapping[str, Values], estimator: Estimator = "auto") -> Values:
@@ -69,12 +71,12 @@ def garman_klass(open: Values, high: Values, low: Values, close: Values) -> Valu
 
 
 def floored(variance: Values) -> Values:
-    """Raise each variance to the smallest positive one up to its bar, so that its logarithm exists.
+    """Raise each variance to `LEAST`, so that its logarithm exists; NaN stays.
 
-    Causal: the value at t uses bars up to t. Before any positive one a zero becomes NaN; NaN stays.
+    A fixed floor, not the smallest variance seen: that would depend on how much of the past is in sight, so a model would be served
+    other features than it was trained on.
 
     Args:
         variance: shape [time], ≥ 0.
     """
-    floor = np.minimum.accumulate(np.where(variance > 0, variance, np.inf))
-    return np.where(np.isfinite(floor), np.maximum(variance, floor), np.nan)
+    return np.where(np.isfinite(variance), np.maximum(variance, LEAST), np.nan)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from carrossel.errors import ConfigError
-from carrossel.windows.features import calendar, prices, variance  # noqa: F401 - importing registers their features
+from carrossel.windows.features import calendar, prices, relative, variance  # noqa: F401 - importing registers them
 from carrossel.windows.features.periods import bars_in_periods
 from carrossel.windows.features.registry import FEATURES, feature
 
@@ -41,7 +41,8 @@ def compute_features(bars: pd.DataFrame, names: tuple[str, ...]) -> NDArray[np.f
 def bars_before(names: tuple[str, ...], timestamps: NDArray[np.datetime64]) -> int:
     """How many bars before a window its features look at: 1 for a change, as many as the period for one over a period.
 
-    A feature over a period ends in the period's name.
+    A feature over a period ends in the period's name, one relative to a period too: `log_variance_day_above_week` looks a week
+    back. The longest period comes last.
 
     Args:
         timestamps: of the series, UTC, which says how many bars a period has.

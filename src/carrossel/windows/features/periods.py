@@ -1,10 +1,11 @@
-"""How many bars make a day, a week, a month."""
+"""How many bars make a day, a week, a month, and means over them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,3 +45,18 @@ def bars_in_periods(timestamps: NDArray[np.datetime64]) -> dict[Period, int]:
     # 1970-01-01, date 0, was a Thursday.
     weekends = bool(((dates.view(np.int64) + 3) % 7 == _SATURDAY).any())
     return {"day": day, "week": day * (7 if weekends else 5), "month": day * (30 if weekends else 22)}
+
+
+def period_mean(bars: pd.DataFrame, values: NDArray[np.float64], period: Period) -> NDArray[np.float64]:
+    """Mean over the period that ends at each bar: of the bars that have a value, which must be at least half of them.
+
+    Args:
+        bars: canonical bars; their timestamps say how many make the period.
+        values: one per bar, shape [time].
+
+    Returns:
+        Shape [time]; NaN at a bar that has no value itself.
+    """
+    length = bars_in_periods(bars["timestamp"].dt.tz_convert(None).to_numpy())[period]
+    mean = pd.Series(values).rolling(length, min_periods=(length + 1) // 2).mean().to_numpy()
+    return np.where(np.isfinite(values), mean, np.nan)

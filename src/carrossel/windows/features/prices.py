@@ -56,12 +56,24 @@ def absolute_return(bars: pd.DataFrame) -> NDArray[np.float64]:
 
 
 @feature
+def log_absolute_return(bars: pd.DataFrame) -> NDArray[np.float64]:
+    """ln(10⁻⁴ + |ln(close_t / close_{t-1})|); the basis point keeps a bar without a move finite."""
+    return np.log(1e-4 + absolute_return(bars))
+
+
+@feature
 def log_range(bars: pd.DataFrame) -> NDArray[np.float64]:
     """ln(high_t / low_t), the bar's range."""
     return np.log(column(bars, "high") / column(bars, "low"))
 
 
 @feature
+def log_volume(bars: pd.DataFrame) -> NDArray[np.float64]:
+    """ln(1 + volume_t); the 1 keeps bars without a trade finite."""
+    return np.log1p(column(bars, "volume"))
+
+
+@feature
 def log_volume_change(bars: pd.DataFrame) -> NDArray[np.float64]:
     """ln((1 + volume_t) / (1 + volume_{t-1})); the 1 keeps bars without a trade finite."""
-    return change(np.log1p(column(bars, "volume")))
+    return change(log_volume(bars))

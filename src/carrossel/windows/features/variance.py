@@ -8,18 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from carrossel.bars.resampling import REALISED_VARIANCE
 from carrossel.targets.variance import bar_variance, floored
-from carrossel.windows.features.periods import bars_in_periods
+from carrossel.windows.features.periods import period_mean
 from carrossel.windows.features.registry import column, feature
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from carrossel.targets.variance import Estimator
-    from carrossel.windows.features.periods import Period
 
 
 @feature
@@ -37,46 +36,39 @@ def parkinson(bars: pd.DataFrame) -> NDArray[np.float64]:
 @feature
 def realised_volatility_day(bars: pd.DataFrame) -> NDArray[np.float64]:
     """Logarithm of the mean variance of the last day's bars."""
-    return np.log(_mean(bars, _variance(bars), "day"))
+    return np.log(period_mean(bars, _variance(bars), "day"))
 
 
 @feature
 def realised_volatility_week(bars: pd.DataFrame) -> NDArray[np.float64]:
     """Logarithm of the mean variance of the last week's bars."""
-    return np.log(_mean(bars, _variance(bars), "week"))
+    return np.log(period_mean(bars, _variance(bars), "week"))
 
 
 @feature
 def realised_volatility_month(bars: pd.DataFrame) -> NDArray[np.float64]:
     """Logarithm of the mean variance of the last month's bars."""
-    return np.log(_mean(bars, _variance(bars), "month"))
+    return np.log(period_mean(bars, _variance(bars), "month"))
 
 
 @feature
 def log_variance_day(bars: pd.DataFrame) -> NDArray[np.float64]:
     """Mean of the last day's log variances: one wild bar weighs less than in the logarithm of a mean."""
-    return _mean(bars, log_variance(bars), "day")
+    return period_mean(bars, log_variance(bars), "day")
 
 
 @feature
 def log_variance_week(bars: pd.DataFrame) -> NDArray[np.float64]:
     """Mean of the last week's log variances."""
-    return _mean(bars, log_variance(bars), "week")
+    return period_mean(bars, log_variance(bars), "week")
 
 
 @feature
 def log_variance_month(bars: pd.DataFrame) -> NDArray[np.float64]:
     """Mean of the last month's log variances."""
-    return _mean(bars, log_variance(bars), "month")
+    return period_mean(bars, log_variance(bars), "month")
 
 
 def _variance(bars: pd.DataFrame, estimator: Estimator = "auto") -> NDArray[np.float64]:
     names = ("open", "high", "low", "close", REALISED_VARIANCE)
     return floored(bar_variance({name: column(bars, name) for name in names if name in bars}, estimator))
-
-
-def _mean(bars: pd.DataFrame, values: NDArray[np.float64], period: Period) -> NDArray[np.float64]:
-    """Mean over the last bars that have a value, at least half of them; NaN at a bar that has none itself."""
-    length = bars_in_periods(bars["timestamp"].dt.tz_convert(None).to_numpy())[period]
-    mean = pd.Series(values).rolling(length, min_periods=(length + 1) // 2).mean().to_numpy()
-    return np.where(np.isfinite(values), mean, np.nan)
