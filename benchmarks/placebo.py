@@ -33,8 +33,8 @@ from carrossel.targets.base import make_target
 from carrossel.training.config import read_recipe
 from carrossel.training.fitting import fit
 from carrossel.training.outputs import store
-from carrossel.windows.forecast_rows import forecast_rows
 from carrossel.windows.features import feature
+from carrossel.windows.forecast_rows import forecast_rows
 from carrossel.windows.leak_probe import probe_features
 from carrossel.windows.tensor import WindowedSeries, window_series
 

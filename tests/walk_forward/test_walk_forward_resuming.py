@@ -152,7 +152,7 @@ def test_a_scheduler_that_dies_is_one_clear_line_and_keeps_what_is_finished(
     with pytest.raises(
         TrainingError, match=r"lost the connection to the scheduler .* finished parts are kept"
     ) as caught:
-        walk(bars, params(walk_forward={"scheduler": address}))
+        walk(bars, params(walk_forward={"scheduler": address, "models": ["drift", "ar"], "folds": 4}))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
     assert len(kept) >= 2

@@ -39,8 +39,9 @@ def evaluate(
         `moves.<split>`, shares of up, down and still; `naive_error` (in `unit`); `judgements.<competitor>`: see
         `judgement.Judgement`; `persistence_echo`: persistence's own, beside which others are shown, None for probabilities;
         `bands.<competitor>`: see `bands.judge_bands`, of those that forecast quantiles;
-        `skill_by_horizon.<horizon>.<competitor>` on test and `verdict_by_horizon` likewise; `best_by_validation`: the network of highest skill there, ties by
-        name; `best_baseline`: the baseline likewise, None if there is none; `against_baseline`: the one tested against the
+        `skill_by_horizon.<horizon>.<competitor>` on test and `verdict_by_horizon` likewise; `best_by_validation`: the
+        network of highest skill there, ties by name; `best_baseline`: the baseline likewise, None if there is none;
+        `against_baseline`: the one tested against the
         other on test; `winners_on_test`: all whose verdict is 'beats persistence'; `beats_persistence_on_test`: whether the
         best by validation is among them; `alias`: what the rule gives; `verdict`, `verdicts.<competitor>`, `registration`:
         sentences; `competitors.<competitor>`: provenance; `walk_forward`, if there is one: see
