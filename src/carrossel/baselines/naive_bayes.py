@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from carrossel.baselines.tabular import Tabular, TabularConfig
+from carrossel.errors import ModelError
 
 if TYPE_CHECKING:
     from carrossel.targets.base import Unit
@@ -33,7 +34,9 @@ class NaiveBayes(Tabular, kind="naive_bayes"):
     units: ClassVar[frozenset[Unit]] = frozenset({"probability"})
 
     def regressor(self) -> Any:
-        raise NotImplementedError("naive Bayes forecasts probabilities alone; see `units`.")
+        raise ModelError(
+            "naive_bayes forecasts probabilities alone: take target direction, or leave it out of baselines."
+        )
 
     def classifier(self) -> Any:
         from sklearn.naive_bayes import GaussianNB

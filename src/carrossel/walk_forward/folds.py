@@ -50,8 +50,9 @@ def cut_folds(
     """Cut the windows of a series into folds, oldest first.
 
     What is forecast is the test part of `windows`, each of its origins in exactly one fold. Let a fold's rows begin at s. It
-    trains and validates on bars before s − lookback − embargo alone, labels included, so no bar serves two parts of a fold:
-    its first window, and the bar before it that a return needs, lie behind all of them. A fold without a complete
+    trains and validates on bars before s − lookback − embargo alone, labels included, so no bar lies in windows or labels
+    of two parts of a fold (a feature over a week may look back over the gap): its first window, and the bar before it that
+    a return needs, lie behind all of them. A fold without a complete
     window, such as one inside a long gap, has nothing to forecast and is left out.
 
     Args:

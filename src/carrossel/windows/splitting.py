@@ -60,7 +60,8 @@ def split_origins(
 
     Let a part begin at row s. Its first origin is s + lookback, so its windows, and the bar before them that a return needs,
     hold none of the rows before s; the labels of the part before end at s − 1. Two parts' origins are thus more than
-    lookback + horizon rows apart (the furthest, where there are several), and no bar serves two parts.
+    lookback + horizon rows apart (the furthest, where there are several), and no bar lies in windows or labels of two parts. What a
+    feature over a week or a month looks back on may reach into the part before: that is past and no leak.
 
     Args:
         present: per row, whether bar and features are there, shape [time].

@@ -62,9 +62,9 @@ def _draw_skill_panel(axes: Axes, contest: Contest) -> None:
         axes.plot(ends, [place, place], color=color, linewidth=2.4, alpha=0.55, solid_capstyle="butt", zorder=2)
         chosen = name == contest.evaluation["best_by_validation"]
         circle = {"marker": "o", "color": BLACK if chosen else "white", "markeredgecolor": BLACK, "markersize": 5}
-        _mark(axes, validation[name], place, edge, circle)
+        _mark(axes, validation[name], place, edge, circle, label_offset=7)
         marker = "s" if contest.competitors[name].is_baseline else "D"
-        _mark(axes, test[name], place, edge, {"marker": marker, "color": color, "markersize": 7})
+        _mark(axes, test[name], place, edge, {"marker": marker, "color": color, "markersize": 7}, label_offset=-14)
     if contest.baselines:
         axes.axhline(len(contest.baselines) - 0.5, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(names)), names)
@@ -108,7 +108,7 @@ def label_skill(value: float, _position: int) -> str:
     return f"{100 * value:+.3g} %".replace("-", "−") if value else "0"
 
 
-def _mark(axes: Axes, skill: float, place: int, edge: float, style: dict[str, Any]) -> None:
+def _mark(axes: Axes, skill: float, place: int, edge: float, style: dict[str, Any], label_offset: int) -> None:
     if abs(skill) <= edge:
         axes.plot(skill, place, linestyle="none", zorder=3, **style)
         return
@@ -118,7 +118,7 @@ def _mark(axes: Axes, skill: float, place: int, edge: float, style: dict[str, An
     axes.annotate(
         f"{100 * skill:+,.0f} %".replace("-", "−"),
         (at, place),
-        xytext=(0, 7),
+        xytext=(0, label_offset),
         textcoords="offset points",
         fontsize=8,
         ha="left" if low else "right",
