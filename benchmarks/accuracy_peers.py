@@ -118,7 +118,7 @@ class Question:
 
 def read_bars(name: str, params: dict[str, Any]) -> pd.DataFrame:
     dataset = validate(params["datasets"][name], Dataset, f"datasets.{name}")
-    raw = open_source(dataset.source, project_root()).fetch()
+    raw = open_source(dataset.source, project_root(), dataset.interval).fetch()
     repair = validate(params["bars"], Repair, "bars")
     return prepare(raw, dataset, repair, name=name, now=pd.Timestamp("2026-01-01", tz="UTC")).bars
 

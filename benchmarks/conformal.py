@@ -36,7 +36,7 @@ LOWEST, HIGHEST = 0.88, 0.92
 def walk(name: str, params: dict, folder: Path) -> dict:
     """Run a dataset's walk-forward and judge it."""
     dataset = validate(params["datasets"][name], Dataset, f"datasets.{name}")
-    raw = open_source(dataset.source, project_root()).fetch()
+    raw = open_source(dataset.source, project_root(), dataset.interval).fetch()
     bars = prepare(raw, dataset, Repair(), name=name, now=pd.Timestamp.now("UTC")).bars
     plan = read_plan(name, params)
     table = folder / f"{name}.parquet"

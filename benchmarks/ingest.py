@@ -70,10 +70,10 @@ def measure(path: Path) -> None:
     def lap(name: str) -> None:
         steps[name] = time.perf_counter() - start - sum(steps.values())
 
-    raw = open_source(dataset.source, path.parent).fetch()
+    raw = open_source(dataset.source, path.parent, dataset.interval).fetch()
     rows = len(raw.frame)
     lap("read")
-    bars = prepare(raw, dataset, Repair(), name="benchmark", now=pd.Timestamp("2026-01-01", tz="UTC")).bars
+    bars = prepare(raw, dataset, Repair(), name="benchmark", now=pd.Timestamp("2030-01-01", tz="UTC")).bars
     del raw
     lap("prepare")
     data = window_series(bars, windows, target)
@@ -123,7 +123,7 @@ def main() -> int:
             seconds[rows] = show("generated CSV", result)
             memory = result["memory"] if rows == ROWS else memory
             path.unlink()
-    for path in sorted(options.data.glob("BTCUSD_1m_*.parquet")) if options.data else []:
+    for path in sorted(options.data.resolve().glob("BTCUSD_1m_*.parquet")) if options.data else []:
         show(path.name, run(path))
     few, many = min(seconds), max(seconds)
     growth = (seconds[many] / many) / (seconds[few] / few)

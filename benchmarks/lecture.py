@@ -222,7 +222,7 @@ def stock_lecture(price: Values, days: int, seed: int) -> Values:
 def read_raw(path: Path, price: str) -> RawBars:
     """A file's bars, one of its columns taken as the price."""
     dataset = Dataset(source={"kind": "csv", "path": path.name, "columns": {"close": price}}, interval="1d")
-    return open_source(dataset.source, path.parent).fetch()
+    return open_source(dataset.source, path.parent, dataset.interval).fetch()
 
 
 def put_on_grid(raw: RawBars, calendar: str) -> Prepared:

@@ -54,7 +54,7 @@ def walk(seed: int) -> tuple[pd.DataFrame, dict[str, object]]:
     """Canonical bars of a random walk, and the params that describe it."""
     source = {"kind": "synthetic", "process": "random_walk", "seed": seed, "length": ROWS}
     dataset = validate({"source": source, "interval": "1h"}, Dataset, "datasets.walk")
-    raw = open_source(dataset.source, project_root()).fetch()
+    raw = open_source(dataset.source, project_root(), dataset.interval).fetch()
     prepared = prepare(raw, dataset, Repair(), name="walk", now=pd.Timestamp("2026-01-01", tz="UTC"))
     return prepared.bars, {**PARAMS, "datasets": {"walk": {"source": source}}}
 

@@ -217,7 +217,7 @@ def read_bars(folder: Path, say: Report) -> pd.DataFrame:
         Dataset.model_validate({"source": {"kind": "csv", "path": name}, "interval": "1min", "resample": "1h"})
         for name in FILES
     ]
-    raw = [open_source(dataset.source, folder).fetch() for dataset in datasets]
+    raw = [open_source(dataset.source, folder, dataset.interval).fetch() for dataset in datasets]
     minutes = pd.concat([each.frame for each in raw], ignore_index=True)
     now = pd.Timestamp("2020-01-01", tz="UTC")
     bars = prepare(RawBars(minutes, raw[0].provenance, ()), datasets[0], Repair(), name="bitcoin", now=now).bars

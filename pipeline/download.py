@@ -14,7 +14,7 @@ def work(name: str) -> None:
     """Fetch the bars of one dataset."""
     root = config.project_root()
     dataset = config.read(f"datasets.{name}", Dataset)
-    raw = open_source(dataset.source, root).fetch()
+    raw = open_source(dataset.source, root, dataset.interval).fetch()
     with files.replacing(root / "data" / "raw" / f"{name}.parquet") as path:
         write_raw(path, raw)
     for note in raw.notes:

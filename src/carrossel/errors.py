@@ -35,3 +35,11 @@ class TrainingError(CarrosselError):
 
 class TrackingError(CarrosselError):
     """The MLflow server can't be reached or refuses."""
+
+
+class StoreError(CarrosselError):
+    """The database of ledger and predictions can't be reached or refuses."""
+
+
+class ServingError(CarrosselError):
+    """A server can't start, or a request asks for what can't be answered."""

@@ -11,6 +11,7 @@ from carrossel.bars.config import Dataset, Repair
 from carrossel.baselines.base import read_baselines
 from carrossel.baselines.base import registry as baselines
 from carrossel.config import Section, validate
+from carrossel.online.config import Online
 from carrossel.targets.base import TargetConfig
 from carrossel.tracking.config import Tracking
 from carrossel.training.config import Training, read_recipe
@@ -41,6 +42,7 @@ def params_model() -> type[Section]:
         training=(Training, Field(description="How a network is fitted.")),
         tuning=(Tuning, Field(description="The study.")),
         walk_forward=(WalkForward, Field(description="Refitting through time.")),
+        online=(Online, Field(Online(), description="Models in use.")),
         tracking=(Tracking, Field(Tracking(), description="Where runs are recorded.")),
     )
 

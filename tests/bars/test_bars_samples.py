@@ -24,7 +24,7 @@ NAMES = ("bitcoin", "google", "apple", "ibm", "microsoft")
 
 
 def bars(name: str) -> pd.DataFrame:
-    return open_source(Sample.Config.model_validate({"kind": "sample", "name": name}), Path()).fetch().frame
+    return open_source(Sample.Config.model_validate({"kind": "sample", "name": name}), Path(), "1h").fetch().frame
 
 
 @pytest.mark.parametrize("name", NAMES)

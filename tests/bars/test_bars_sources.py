@@ -32,7 +32,7 @@ CASES = [(kind, config) for kind in sources.kinds() for config in CONFIGS[kind]]
 
 
 def fetch(root: Path, **config: Any) -> RawBars:
-    return open_source(sources.load(config["kind"]).Config(**config), root).fetch()
+    return open_source(sources.load(config["kind"]).Config(**config), root, "1h").fetch()
 
 
 @pytest.fixture

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from pydantic import AwareDatetime, Field
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError, core_schema
 
 from carrossel.config import Section
-from carrossel.errors import UnknownKind
+from carrossel.errors import SourceError, UnknownKind
 from carrossel.kinds import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -52,19 +53,22 @@ class Source(abc.ABC):
     Args:
         config: this source's part of the dataset.
         root: folder that relative paths start from.
+        interval: length of the bars wanted, such as 1h; a source whose bars have a length of their own leaves it aside.
     """
 
     kind: ClassVar[str]
     Config: ClassVar[type[SourceConfig]]
 
-    def __init_subclass__(cls, *, kind: str, **keywords: Any) -> None:
+    def __init_subclass__(cls, *, kind: str | None = None, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        cls.kind = kind
-        sources.add(kind, cls)
+        if kind is not None:
+            cls.kind = kind
+            sources.add(kind, cls)
 
-    def __init__(self, config: Any, root: Path) -> None:
+    def __init__(self, config: Any, root: Path, interval: str = "1h") -> None:
         self.config = config
         self.root = root
+        self.interval = interval
 
     @abc.abstractmethod
     def fetch(self) -> RawBars:
@@ -75,16 +79,69 @@ class Source(abc.ABC):
         """
 
 
+class LiveSourceConfig(SourceConfig):
+    """The part that every live source has."""
+
+    start: AwareDatetime = Field(description="Stamp of the first bar wanted, UTC, such as 2017-01-01T00:00:00Z.")
+
+
+class LiveSource(Source):
+    """A source that can be asked for a range of time, again and again. It stores nothing: see `carrossel.bars.archive`."""
+
+    Config: ClassVar[type[LiveSourceConfig]]
+
+    @abc.abstractmethod
+    def pages(self, start: pd.Timestamp, end: pd.Timestamp) -> Iterator[pd.DataFrame]:
+        """Bars whose stamps lie in [start, end), oldest page first, with the columns of `RawBars.frame`.
+
+        A page is as the source gives it: the bar still open, repeated stamps and stamps outside of the range are kept.
+        Pages that came before a failure are the caller's to keep.
+
+        Raises:
+            SourceError: naming the URL, what came, and what to do.
+        """
+
+    @abc.abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Where the bars come from, as plain JSON data without any clock: the provenance."""
+
+    def present(self, now: pd.Timestamp, last: pd.Timestamp | None, step: pd.Timedelta) -> pd.Timestamp:
+        """The present as this source sees it, UTC: the clock's, unless the source replays a past.
+
+        Args:
+            now: the clock's.
+            last: stamp of the last bar that is stored already.
+            step: length of the bars that the caller waits for.
+        """
+        del last, step
+        return now
+
+    def fetch(self) -> RawBars:
+        """Deliver all bars there are, without an archive.
+
+        Raises:
+            SourceError: see `pages`.
+        """
+        start = pd.Timestamp(self.config.start)
+        pages = list(self.pages(start, self.present(pd.Timestamp.now("UTC"), None, pd.Timedelta(self.interval))))
+        if not pages:
+            raise SourceError(f"{self.kind}: no bars since {start}. Check start and symbol.")
+        return RawBars(pd.concat(pages, ignore_index=True), self.describe())
+
+
 sources: Registry[Source] = Registry("carrossel.bars.sources", "source")
 
 
-def open_source(config: SourceConfig, root: Path) -> Source:
+def open_source(config: SourceConfig, root: Path, interval: str) -> Source:
     """The source that a config describes.
+
+    Args:
+        interval: see `Source`.
 
     Raises:
         UnknownKind: naming the kinds there are.
     """
-    return sources.load(config.kind)(config, root)
+    return sources.load(config.kind)(config, root, interval)
 
 
 def frame_of(timestamps: np.ndarray, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""Models in use: the champion and its ledger, retraining, the loop over new bars, serving."""
