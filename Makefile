@@ -56,5 +56,5 @@ lock:  ## resolve pyproject.toml anew into requirements.lock
 	@{ echo '# Exact pins of everything `make` installs; written by `make lock`.'; .carrossel/lock/bin/python -m pip freeze --all | grep -v '^pip==' | sed -E 's/\+(cpu|cu[0-9]+)$$//' | grep -v '^carrossel'; } > requirements.lock
 	@rm -rf .carrossel/lock build
 
-clean:  ## remove the environment, caches and outputs (keeps mlflow.db and mlruns)
+clean:  ## remove the environment, caches and outputs (keeps mlflow.db, mlruns and data/archive)
 	rm -rf $(VENV) .carrossel data/raw data/bars models reports metrics.json

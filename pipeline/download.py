@@ -1,12 +1,15 @@
-"""Stage `download@D`: what dataset D's source delivers, parsed and not repaired, in data/raw/D.parquet."""
+"""Stage `download@D`: what dataset D's source delivers, parsed and not repaired, in the folder data/raw/D."""
 
 from __future__ import annotations
 
 import sys
 
+import pandas as pd
+
 from carrossel import config, files, stage
+from carrossel.bars.archive.download import download_live
 from carrossel.bars.config import Dataset
-from carrossel.bars.sources.base import open_source
+from carrossel.bars.sources.base import LiveSource, open_source
 from carrossel.bars.store import write_raw
 
 
@@ -14,12 +17,18 @@ def work(name: str) -> None:
     """Fetch the bars of one dataset."""
     root = config.project_root()
     dataset = config.read(f"datasets.{name}", Dataset)
-    raw = open_source(dataset.source, root, dataset.interval).fetch()
-    with files.replacing(root / "data" / "raw" / f"{name}.parquet") as path:
-        write_raw(path, raw)
-    for note in raw.notes:
+    folder = root / "data" / "raw" / name
+    source = open_source(dataset.source, root, dataset.interval)
+    if isinstance(source, LiveSource):
+        archive = root / "data" / "archive" / name
+        notes = download_live(source, archive, folder, dataset, pd.Timestamp.now("UTC"))
+    else:
+        raw = source.fetch()
+        with files.replacing_folder(folder) as temporary:
+            write_raw(temporary, raw)
+        notes = (*raw.notes, f"{len(raw.frame):,} rows from {dataset.source.kind}")
+    for note in notes:
         print(f"download@{name}: {note}")
-    print(f"download@{name}: {len(raw.frame):,} rows from {dataset.source.kind}")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ def work(name: str) -> None:
     root = config.project_root()
     dataset = config.read(f"datasets.{name}", Dataset)
     repair = config.read("bars", Repair)
-    raw = root / "data" / "raw" / f"{name}.parquet"
-    prepared = prepare(read_raw(raw), dataset, repair, name=name, now=pd.Timestamp.now("UTC"))
+    prepared = prepare(read_raw(root / "data" / "raw" / name), dataset, repair, name=name, now=pd.Timestamp.now("UTC"))
     reports = root / "reports" / "quality"
     with (
         files.replacing(root / "data" / "bars" / f"{name}.parquet") as bars,

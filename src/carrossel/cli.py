@@ -14,7 +14,9 @@ from carrossel.config import load_params, lookup, project_root
 from carrossel.errors import CarrosselError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    import pandas as pd
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=carrossel.__doc__)
 
@@ -84,16 +86,49 @@ def schema(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Pa
 @app.command()
 def track() -> None:
     """Make the MLflow server show every result: log again what it lacks, complete pending registrations."""
-    from carrossel.tracking.registry import complete_registration
+    from carrossel.online.promotion import complete
     from carrossel.tracking.relog import sync_project
 
     root = project_root()
     with _one_line_errors():
         logged = sync_project(root)
         for file in sorted(root.glob("reports/registered/*.json")):
-            complete_registration(file.stem, root=root)
+            outcome = complete(file.stem, root=root, actor="carrossel track")
+            if outcome.created:
+                typer.echo(f"{file.stem}: {outcome.reason}")
         again = [f"{run.dataset}/{run.competitor}" for run in logged if run.created]
         typer.echo(f"MLflow has all {len(logged)} runs" + (f"; logged again: {', '.join(again)}." if again else "."))
+
+
+@app.command()
+def history(
+    dataset: Annotated[str | None, typer.Option(help="Name in params.yaml; every one if not given.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with every figure.")] = False,
+) -> None:
+    """Say who was champion when, and why: the ledger, oldest first."""
+    from carrossel.online.ledger import open_ledger
+    from carrossel.tracking.config import tracking_root
+
+    with _one_line_errors(), open_ledger(tracking_root()) as ledger:
+        entries = ledger.entries(dataset)
+    for entry in entries:
+        typer.echo(json.dumps(entry.as_dict(), sort_keys=True) if as_json else entry.sentence())
+    if not entries and not as_json:
+        typer.echo("Nothing has been decided yet" + (f" on {dataset}." if dataset else "."))
+
+
+@app.command()
+def rollback(
+    dataset: Annotated[str, typer.Argument(help="Name in params.yaml.")],
+    reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "",
+) -> None:
+    """Make the version that served before champion again."""
+    from carrossel.online.promotion import rollback as roll_back
+
+    with _one_line_errors():
+        lookup(f"datasets.{dataset}", load_params())
+        typer.echo(f"{dataset}: {roll_back(dataset, reason=reason, actor='carrossel rollback').reason}")
 
 
 @app.command()
@@ -103,6 +138,32 @@ def warm() -> None:
 
     with _one_line_errors():
         warm_kernels(report=typer.echo)
+
+
+@app.command()
+def policy(
+    dataset: Annotated[str | None, typer.Option(help="Name in params.yaml; every one if not given.")] = None,
+) -> None:
+    """Backtest retraining policies on stored bars: skill against compute spent."""
+    from rich.console import Console
+
+    from carrossel.online.policy.plan import read_plan
+    from carrossel.online.policy.session import compare_policies
+    from carrossel.tracking.mlflow_recorder import open_run
+
+    with _one_line_errors():
+        params = load_params()
+        for name in [dataset] if dataset is not None else lookup("datasets", params):
+            plan = read_plan(name, params)
+            if plan is None:
+                typer.echo(
+                    f"policy@{name}: online.policy.model names a baseline that can't answer this target.", err=True
+                )
+                continue
+            table, sentences = compare_policies(plan, project_root(), open_run)
+            Console().print(table)
+            for sentence in sentences:
+                typer.echo(sentence)
 
 
 @app.command()
@@ -127,6 +188,90 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> 
 
     with _one_line_errors():
         serve_ui(port)
+
+
+@app.command()
+def watch(
+    *,
+    dataset: Annotated[str | None, typer.Option(help="Name in params.yaml; the only live one if not given.")] = None,
+    bars: Annotated[int | None, typer.Option(min=1, help="Stop after so many bars.")] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object per event.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Look once, catch up, stop.")] = False,
+) -> None:
+    """Forecast each new bar before it comes, score it when it has come, retrain when due."""
+    from carrossel.online.watching import watch as watch_dataset
+
+    with _one_line_errors():
+        watch_dataset(dataset, project_root(), bars=bars, json=json_lines, once=once)
+
+
+@app.command()
+def retrain(
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="Retrain now, once; `carrossel schedule` does it again and again.")
+    ],
+    dataset: Annotated[str | None, typer.Option(help="Name in params.yaml; every one if not given.")] = None,
+) -> None:
+    """Fetch, train challengers, let the gate decide; nothing happens twice.
+
+    Ends with 0 when all is done, promoted or not; 1 if a dataset failed; 75 if another process retrains; 130 or 143 if stopped.
+    """
+    from carrossel.online.retraining import retrain_all
+
+    if not once:
+        raise typer.BadParameter("say --once; for again and again there is: carrossel schedule")
+    with _one_line_errors():
+        status = retrain_all([dataset] if dataset else None, project_root(), clock=_now, tell=_dated("retrain"))
+    raise typer.Exit(status)
+
+
+@app.command()
+def schedule(
+    *,
+    cron: Annotated[str, typer.Option(help="Minute, hour, day of month, month, day of week, in UTC.")],
+    dataset: Annotated[str | None, typer.Option(help="Name in params.yaml; every one if not given.")] = None,
+) -> None:
+    """Retrain on schedule until stopped; what was missed is caught up by one retraining.
+
+    Ends with 0 when stopped by SIGTERM or SIGINT; 1 if it can't work; 75 if another process schedules in this project.
+    """
+    from carrossel.errors import Busy
+    from carrossel.online.retraining import BUSY
+    from carrossel.online.scheduling import run_schedule
+
+    with _one_line_errors():
+        if dataset is not None:
+            lookup(f"datasets.{dataset}", load_params())
+        tell = _dated("schedule")
+        try:
+            run_schedule(cron, project_root(), clock=_now, dataset=dataset, tell=tell)
+        except Busy as error:
+            tell(str(error))
+            raise typer.Exit(BUSY) from None
+
+
+def _now() -> pd.Timestamp:
+    import pandas as pd
+
+    return pd.Timestamp.now("UTC")
+
+
+def _dated(command: str) -> Callable[[str], None]:
+    """Lines that still say something next week."""
+    return lambda line: print(f"{_now():%Y-%m-%dT%H:%M:%SZ} {command}: {line}", flush=True)
+
+
+@app.command()
+def serve(
+    dataset: Annotated[str | None, typer.Option(help="Name in params.yaml; every one if not given.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="In place of online.serve.port.")] = None,
+) -> None:
+    """Answer HTTP requests: raw bars in, the champion's forecast and interval out."""
+    from carrossel.online.serving.server import serve as serve_forecasts
+
+    with _one_line_errors():
+        serve_forecasts(dataset, port)
 
 
 @app.callback(invoke_without_command=True)

@@ -43,3 +43,15 @@ class StoreError(CarrosselError):
 
 class ServingError(CarrosselError):
     """A server can't start, or a request asks for what can't be answered."""
+
+
+class Busy(CarrosselError):
+    """Another process does what only one may do at a time."""
+
+
+class RetrainingError(CarrosselError):
+    """A retraining ended before its decision; the champion is as before."""
+
+
+class ChampionError(CarrosselError):
+    """No version can take the champion's place as was asked."""

@@ -65,6 +65,26 @@ def test_a_series_without_volume_stays_without_it_where_it_is_filled(frame: Any,
     assert result.bars["volume"].isna().all()
 
 
+def test_only_the_newest_bars_are_used_where_that_is_asked_for(frame: Any, waves: Any, prepared: Any) -> None:
+    bars = frame(waves(30))
+
+    everything, rolling, short = (prepared(bars, newest=number) for number in (None, 12, 50))
+
+    pd.testing.assert_frame_equal(rolling.bars, everything.bars.iloc[-12:].reset_index(drop=True))
+    assert (rolling.report["newest"], rolling.report["left_out"], rolling.report["bars"]["rows"]) == (12, 18, 12)
+    pd.testing.assert_frame_equal(short.bars, everything.bars)
+    assert (everything.report["left_out"], short.report["left_out"]) == (0, 0)
+
+
+def test_the_newest_bars_begin_with_one_that_was_observed(frame: Any, waves: Any, prepared: Any) -> None:
+    bars = frame(waves(30)).drop(index=[17, 18, 19]).reset_index(drop=True)
+
+    rolling = prepared(bars, newest=12)
+
+    assert rolling.bars["timestamp"].iloc[0] == pd.Timestamp("2020-01-01 20:00", tz="UTC")
+    assert (len(rolling.bars), rolling.report["bars"]["missing"]) == (10, 0)
+
+
 def test_newest_first_is_turned_round(frame: Any, waves: Any, prepared: Any, counted: Any) -> None:
     raw = frame(waves(20))
 

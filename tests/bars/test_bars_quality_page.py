@@ -70,3 +70,10 @@ def test_the_summary_is_one_line_with_every_repair(frame: Any, waves: Any, prepa
     assert summarise(prepared(raw.reset_index(drop=True)).report) == (
         "25 bars 2020-01-01 00:00 → 2020-01-02 05:00 UTC, 3 missing in 1 gap, 2 filled, rows without price: 1"
     )
+
+
+def test_page_and_line_say_how_many_older_bars_were_left_out(frame: Any, waves: Any, prepared: Any) -> None:
+    result = prepared(frame(waves(30)), newest=12)
+
+    assert "Only the newest 12 are used: 18 older ones are left out" in render(result.report, result.bars)
+    assert summarise(result.report).endswith("0 filled, 18 older ones left out")

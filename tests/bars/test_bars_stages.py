@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carrossel.errors import CarrosselError
+from carrossel.bars.sources.replay import Replay
+from carrossel.bars.store import read_raw
+from carrossel.errors import CarrosselError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +26,12 @@ datasets:
   mine: {source: {kind: csv, path: data/incoming/mine.csv}, calendar: 24/7, interval: 1h}
 bars: {longest_fill: 2}
 """
-OUTPUTS = ("data/raw/mine.parquet", "data/bars/mine.parquet", "reports/quality/mine.json", "reports/quality/mine.html")
+OUTPUTS = (
+    "data/raw/mine/bars.parquet",
+    "data/bars/mine.parquet",
+    "reports/quality/mine.json",
+    "reports/quality/mine.html",
+)
 
 Stage = "Callable[[str], subprocess.CompletedProcess[str]]"
 
@@ -100,7 +107,7 @@ def test_a_csv_becomes_canonical_bars_and_a_bad_one_after_it_changes_nothing(roo
 
     failed = run("prepare")
     assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (1, "", 1)
-    assert "mine.parquet isn't a whole Parquet file" in failed.stderr
+    assert "mine/bars.parquet isn't a whole Parquet file" in failed.stderr
     assert all(contents(root)[path] == before[path] for path in OUTPUTS[1:])
 
 
@@ -137,6 +144,66 @@ def test_bars_that_break_the_rules_leave_the_old_bars(
         prepare("mine")
 
     assert {path: (root / path).read_text() for path in before} == before
+
+
+LIVE = """
+datasets:
+  mine:
+    source: {kind: replay, of: {kind: csv, path: data/incoming/mine.csv}, start: "2017-07-14T10:00:00Z"}
+    interval: 1h
+    newest: 20
+bars: {longest_fill: 2}
+"""
+
+
+def test_a_live_source_fills_its_archive_and_each_download_brings_what_is_new(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(root, GOOD)
+    (root / "params.yaml").write_text(LIVE)
+    monkeypatch.setenv("CARROSSEL_ROOT", str(root))
+    download, prepare = (runpy.run_path(str(PIPELINE / f"{name}.py"))["work"] for name in ("download", "prepare"))
+
+    for _ in range(20):
+        download("mine")
+    prepare("mine")
+
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "download@mine: 7 new and 0 revised bars from replay, 7 in all"
+    assert said[19] == "download@mine: 1 new and 0 revised bars from replay, 26 in all"
+    assert said[20].startswith("prepare@mine: 20 bars 2017-07-14 09:00")
+    assert said[20].endswith("6 older ones left out")
+    assert [path.name for path in (root / "data" / "raw" / "mine").iterdir()] == ["2017-07.parquet"]
+    assert read_raw(root / "data" / "raw" / "mine").provenance["kind"] == "replay"
+    assert sorted(path.name for path in (root / "data" / "archive" / "mine").iterdir() if path.suffix) == [
+        "2017-07.parquet",
+        "state.json",
+    ]
+
+
+def test_a_live_source_that_fails_leaves_the_bars_from_before(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(root, GOOD)
+    (root / "params.yaml").write_text(LIVE)
+    monkeypatch.setenv("CARROSSEL_ROOT", str(root))
+    download = runpy.run_path(str(PIPELINE / "download.py"))["work"]
+
+    def fail(*_: object) -> None:
+        raise SourceError("replay: the exchange is down. Try later.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Replay, "pages", fail)
+        with pytest.raises(SourceError, match="exchange is down"):
+            download("mine")
+        assert not (root / "data" / "raw" / "mine").exists()
+    download("mine")
+    monkeypatch.setattr(Replay, "pages", fail)
+    download("mine")
+
+    said = capsys.readouterr().out.splitlines()
+    assert "the exchange is down" in said[1]
+    assert said[2] == "download@mine: 0 new and 0 revised bars from replay, 7 in all"
 
 
 @pytest.mark.parametrize("stage", ["download", "prepare"])

@@ -10,7 +10,7 @@ import pytest
 
 from carrossel.bars.schema import CANONICAL, RAW, check
 from carrossel.bars.sources.base import RawBars
-from carrossel.bars.store import read_bars, read_raw, write_bars, write_raw
+from carrossel.bars.store import read_bars, read_raw, write_bars, write_raw, write_raw_partitions
 from carrossel.errors import BarsError
 
 if TYPE_CHECKING:
@@ -22,11 +22,50 @@ def test_raw_bars_come_back_with_order_duplicates_nan_and_provenance(frame: Any,
     bars.loc[1, "close"] = np.nan
     provenance = {"kind": "test", "title": "São Paulo", "rows": 5}
 
-    write_raw(tmp_path / "raw.parquet", RawBars(bars, provenance))
-    back = read_raw(tmp_path / "raw.parquet")
+    write_raw(tmp_path, RawBars(bars, provenance))
+    back = read_raw(tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["bars.parquet"]
 
     pd.testing.assert_frame_equal(back.frame, bars)
     assert back.provenance == provenance
+
+
+def test_raw_partitions_come_back_as_one_series_in_order_of_their_names(frame: Any, tmp_path: Path) -> None:
+    bars = frame([1, 2, np.nan, 4, 5])
+    parts = [("2020-02", bars.iloc[3:]), ("2020-01", bars.iloc[:3])]
+
+    rows = write_raw_partitions(tmp_path, parts, {"kind": "test"}, tmp_path / "none")
+    back = read_raw(tmp_path)
+
+    assert rows == 5
+    pd.testing.assert_frame_equal(back.frame, bars)
+    assert back.provenance == {"kind": "test"}
+
+
+def test_raw_partitions_that_say_the_same_stay_the_same_files(frame: Any, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    bars = frame([1, 2, 3, 4])
+    for folder, last in ((old, 3), (new, 4)):
+        folder.mkdir()
+        parts = [("2020-01", bars.iloc[:2]), ("2020-02", bars.iloc[2:last])]
+        write_raw_partitions(folder, parts, {"kind": "test"}, old)
+
+    assert (new / "2020-01.parquet").samefile(old / "2020-01.parquet")
+    assert not (new / "2020-02.parquet").samefile(old / "2020-02.parquet")
+    pd.testing.assert_frame_equal(read_raw(old).frame, bars.iloc[:3])
+    pd.testing.assert_frame_equal(read_raw(new).frame, bars)
+
+
+def test_a_truncated_raw_partition_is_refused(frame: Any, tmp_path: Path) -> None:
+    bars = frame([1, 2, 3, 4])
+    parts = [("2020-01", bars.iloc[:2]), ("2020-02", bars.iloc[2:])]
+    write_raw_partitions(tmp_path, parts, {"kind": "test"}, tmp_path)
+    path = tmp_path / "2020-01.parquet"
+    path.write_bytes(path.read_bytes()[:-30])
+
+    with pytest.raises(BarsError, match=r"2020-01.parquet isn't a whole Parquet file"):
+        read_raw(tmp_path)
 
 
 def test_canonical_bars_come_back(frame: Any, waves: Any, prepared: Any, tmp_path: Path) -> None:
@@ -69,7 +108,9 @@ def test_damaged_contents_are_refused(frame: Any, waves: Any, prepared: Any, tmp
 
 def test_a_missing_file_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(BarsError, match=r"doesn't exist. Run the stage that writes it"):
-        read_raw(tmp_path / "raw.parquet")
+        read_bars(tmp_path / "bars.parquet")
+    with pytest.raises(BarsError, match=r"holds no bars. Run the stage that writes it"):
+        read_raw(tmp_path / "raw")
 
 
 def test_a_file_with_other_columns_is_refused(tmp_path: Path) -> None:

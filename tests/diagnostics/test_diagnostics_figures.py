@@ -9,9 +9,23 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
-from carrossel.diagnostics.figures import gradient_by_lag, gradient_heatmap, spectral_radius, tensor_norms
+from carrossel.diagnostics import quantities
+from carrossel.diagnostics.figures import (
+    REACH,
+    compare_memory,
+    gate_saturation,
+    gradient_by_lag,
+    gradient_heatmap,
+    jacobian_norms,
+    kept_by_lag,
+    lyapunov_exponents,
+    sensitivity_by_lag,
+    spectral_radius,
+    tensor_norms,
+)
 
 EPOCHS = [1, 2, 3]
+FADING = {f"a_rather_long_name_{n}": (0.5 + 0.04 * n) ** np.arange(48.0) for n in range(9)}
 
 
 def drawn(figure):
@@ -42,6 +56,14 @@ FIGURES = {
         {f"cells.{n}.weight_h": [1, 2, 3] for n in range(12)},
         {f"cells.{n}.weight_h": [1] * 3 for n in range(12)},
     ),
+    "compare_memory": lambda: compare_memory({f"a_rather_long_name_{n}": [1.0, 0.1] for n in range(24)}),
+    "sensitivity_by_lag": lambda: sensitivity_by_lag(FADING),
+    "jacobian_norms": lambda: jacobian_norms(FADING, dict.fromkeys(FADING, np.ones(48))),
+    "lyapunov_exponents": lambda: lyapunov_exponents({name: [0.1, -0.2, -0.3, -np.inf] for name in FADING}),
+    "gate_saturation": lambda: gate_saturation(
+        {name: dict.fromkeys(["input", "forget", "output"], ([0.1, 0.9], [0.8, 0.1])) for name in list(FADING)[:3]}
+    ),
+    "kept_by_lag": lambda: kept_by_lag(FADING, FADING),
     "spectral_radius": lambda: spectral_radius(EPOCHS, {"input": [1.0, 1.1, 1.2], "forget": [0.9, 0.8, 0.7]}),
 }
 
@@ -83,6 +105,13 @@ def test_zero_gradients_are_gaps_not_warnings(g):
     assert not np.any(np.asarray(figure.axes[0].lines[0].get_ydata()) == 0)
 
 
+@pytest.mark.parametrize("draw", [compare_memory, lambda dead: kept_by_lag(dead, dead)])
+def test_nothing_but_zeros_is_drawn_as_nothing(draw):
+    figure, _ = drawn(draw({"dead": [0.0, 0.0]}))
+
+    assert np.isnan(figure.axes[0].lines[0].get_ydata()).all()
+
+
 def test_a_heatmap_of_zeros_is_drawn():
     figure, _ = drawn(gradient_heatmap(np.zeros((2, 3)), [1, 2]))
 
@@ -103,6 +132,66 @@ def test_spectral_radius_shows_the_line_at_one_even_far_from_it():
 
     assert axes.get_ylim()[0] < 1 < axes.get_ylim()[1]
     assert [1, 1] in [list(line.get_ydata()) for line in axes.lines]
+
+
+def test_the_comparison_draws_shares_of_lag_0_with_the_end_of_the_memory():
+    axes = compare_memory({"lstm": [4.0, 2.0], "dead": [0.0, 0.0]}).axes[0]
+    lstm, dead, level = axes.lines
+
+    assert lstm.get_ydata().tolist() == [1.0, 0.5]
+    assert np.isnan(dead.get_ydata()).all()
+    assert list(level.get_ydata()) == [REACH, REACH] == [quantities.REACH] * 2
+
+
+def test_two_of_24_cells_that_are_the_same_function_are_both_seen():
+    """Markers of lines that lie on one another differ, or stand at different points."""
+    lines = compare_memory({str(n): 0.9 ** np.arange(48) for n in range(24)}).axes[0].lines[:24]
+
+    assert len({(line.get_marker(), line.get_markevery()) for line in lines}) == 24
+
+
+def test_jacobian_norms_shows_products_by_lag_from_0_and_steps_from_1_both_with_the_line_at_1():
+    left, right = jacobian_norms({"rnn": [1.0, 0.5, 0.2]}, {"rnn": [0.5, 0.4]}).axes
+
+    assert left.lines[0].get_xydata().tolist() == [[0, 1.0], [1, 0.5], [2, 0.2]]
+    assert right.lines[0].get_xydata().tolist() == [[1, 0.5], [2, 0.4]]
+    assert all(list(axes.lines[1].get_ydata()) == [1, 1] for axes in (left, right))
+
+
+def test_lyapunov_bars_have_each_cells_exponents_and_write_infinity():
+    axes = lyapunov_exponents({"lstm": [0.5, -0.25], "rnn": [-1.0, -np.inf]}).axes[0]
+    first, second = axes.containers
+
+    assert [bar.get_width() for bar in first] == [0.5, -1.0]
+    assert [bar.get_width() for bar in second] == [-0.25, 0.0]
+    assert [text.get_text().strip() for text in axes.texts] == ["−∞"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["lstm", "rnn"]
+    assert axes.get_xlim()[0] < 0 < axes.get_xlim()[1]
+
+
+def test_saturation_has_a_panel_per_gate_with_a_point_per_unit():
+    figure = gate_saturation({"lower": {"forget": ([0.1, 0.2], [0.3, 0.4])}, "upper": {"output": ([0.5], [0.0])}})
+    forget, output = figure.axes
+
+    assert [axes.get_title() for axes in figure.axes] == ["forget gate", "output gate"]
+    assert forget.collections[0].get_offsets().tolist() == [[0.1, 0.3], [0.2, 0.4]]
+    assert output.collections[0].get_offsets().tolist() == [[0.5, 0.0]]
+
+
+def test_saturation_of_a_cell_without_gates_says_so():
+    figure, _ = drawn(gate_saturation({"rnn": {}}))
+
+    assert figure.axes[0].get_title() == "no gates"
+
+
+def test_kept_lies_over_the_gradient_as_shares_of_lag_0():
+    axes = kept_by_lag({"lstm": [8.0, 4.0], "rnn": [1.0, 0.1]}, {"lstm": [1.0, 0.25, 0.1]}).axes[0]
+
+    assert {line.get_label(): line.get_ydata().tolist() for line in axes.lines} == {
+        "lstm: gradient": [1.0, 0.5],
+        "lstm: gates alone": [1.0, 0.25],
+        "rnn: gradient": [1.0, 0.1],
+    }
 
 
 def test_figures_need_no_torch():

@@ -12,6 +12,7 @@ from carrossel.diagnostics.quantities import (
     fading,
     gradient_by_lag,
     gradient_norms,
+    sensitivity_by_lag,
     snapshot,
     spectrum,
     update_ratios,
@@ -195,6 +196,70 @@ def test_too_few_lags_above_zero_give_no_slope_rather_than_nan(g, memory):
 
 def test_zeros_after_underflow_dont_bend_the_slope():
     assert fading([1.0, 1e-10, 1e-20, 0.0, 0.0]).slope == pytest.approx(math.log(1e-10))
+
+
+# D2
+
+
+def test_a_linear_networks_forecast_depends_on_lag_k_by_w_to_the_k():
+    """ŷ = h_T with h_t = w h_{t−1} + u x_t: ∂ŷ/∂x_{T−k} = u w^k."""
+    cell = linear_network(torch.tensor([[0.9]], dtype=torch.float64))
+    cell.weight_x.data.fill_(-2.0)
+    x = normal(51, 3, 1).requires_grad_()
+    found = sensitivity_by_lag(unroll_stack([cell], x)[-1][-1].h[:, 0], x)
+
+    np.testing.assert_allclose(found, 2 * 0.9 ** np.arange(51), rtol=1e-12)
+
+
+def test_sensitivity_is_a_norm_over_features_and_outputs_and_a_mean_over_sequences():
+    """Two outputs of one bar, a = 3 x_1 + 4 x_2 and b = 12 x_1 of the first sequence, nothing of the second."""
+    x = normal(1, 2, 2).requires_grad_()
+    outputs = torch.stack([x[0] @ torch.tensor([3.0, 4.0]).double(), 12 * x[0, :, 0]], dim=1)
+    outputs = outputs * torch.tensor([[1.0], [0.0]])
+
+    assert sensitivity_by_lag(outputs, x).tolist() == [13 / 2]
+    assert sensitivity_by_lag(outputs[:, 0], x).tolist() == [5 / 2]
+
+
+def test_a_forecast_of_the_first_bar_alone_depends_on_the_longest_lag():
+    x = normal(4, 2, 1).requires_grad_()
+
+    assert sensitivity_by_lag(x[0, :, 0], x).tolist() == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_a_forecast_that_ignores_its_window_has_no_sensitivity():
+    x = normal(3, 2, 1).requires_grad_()
+
+    assert sensitivity_by_lag(torch.zeros(2, requires_grad=True), x).tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("kind", registry.kinds())
+def test_sensitivity_agrees_with_differences(kind):
+    cell, x = cell_of(kind, 2, 3), normal(5, 1, 2)
+
+    def forecast(window):
+        return unroll_stack([cell], window)[-1][-1].h.sum(dim=1)
+
+    found = sensitivity_by_lag(forecast(window := x.clone().requires_grad_()), window)
+    for t in range(5):
+        moved = []
+        for feature in range(2):
+            bump = torch.zeros_like(x)
+            bump[t, 0, feature] = 1e-5
+            moved.append((forecast(x + bump) - forecast(x - bump)).item() / 2e-5)
+        # central differences: errors of 1e-10 (the step squared) and of 1e-11 (rounding over the step)
+        assert found[4 - t] == pytest.approx(math.hypot(*moved), rel=1e-5, abs=1e-9)
+
+
+def test_sensitivity_to_windows_without_a_gradient_is_refused():
+    with pytest.raises(ValueError, match="requires_grad_"):
+        sensitivity_by_lag(torch.zeros(2, requires_grad=True), torch.zeros(3, 2, 1))
+
+
+def test_an_infinite_sensitivity_is_an_error_with_its_lag():
+    x = torch.zeros(2, 1, 1, requires_grad=True)
+    with pytest.raises(TrainingError, match="∂ŷ/∂x isn't finite at lag 1"):
+        sensitivity_by_lag((x[0, 0] / 1e-30) / 1e-30 + x[1, 0], x)
 
 
 # D5

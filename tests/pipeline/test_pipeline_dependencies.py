@@ -45,14 +45,15 @@ SAMPLES = "src/carrossel/bars/samples"  # read as data: the embedded prices
 
 # Kinds are imported by name at run time: which one is a dependency by template, and what kinds import is one outright.
 CHOSEN = {
-    "download": {"carrossel.bars.sources": "${item.source.kind}"},
-    "prepare": {"carrossel.bars.sources": "${item.source.kind}"},
     "train": {"carrossel.cells": "${item.cell}"},
     "tune": {"carrossel.cells": "${tuning.cell}"},
 }
 
-# Rooms of which a stage takes kinds that dvc.yaml can't name, such as a dataset's own target: each of them is a dependency.
+# Rooms of which a stage takes kinds that dvc.yaml can't name, such as a dataset's own target or the source that another one
+# replays: each of them is a dependency.
 ANY = {
+    "download": ["carrossel.bars.sources"],
+    "prepare": ["carrossel.bars.sources"],
     "train": ["carrossel.targets", "carrossel.forecaster.heads"],
     "tune": ["carrossel.targets", "carrossel.forecaster.heads"],
     "baselines": ["carrossel.targets", "carrossel.baselines"],

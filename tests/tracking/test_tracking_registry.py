@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from carrossel.errors import ModelError, TrackingError
-from carrossel.tracking.registry import choose, complete_registration, delete_version, read_choice
+from carrossel.files import sha256
+from carrossel.tracking.registry import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    choose,
+    delete_version,
+    describe,
+    download,
+    key_of,
+    move_aliases,
+    read_aliases,
+    read_choice,
+    register,
+    sync_dataset,
+)
 from carrossel.tracking.relog import model_key, sync
 from carrossel.tracking.reports import sync_reports
 
@@ -73,7 +88,7 @@ def test_baselines_are_no_candidates(make_evaluation: Callable[..., Any]) -> Non
     assert choose(make_evaluation(lstm=(-0.2, -0.1)), {"lstm"}).competitor == "lstm"
 
 
-def test_a_baselines_folder_is_never_registered_however_good_it_is(
+def test_a_baselines_folder_is_no_candidate_however_good_it_is_but_has_a_run_with_its_evaluation(
     store: Store,
     model_folder: Path,
     make_baseline_folder: Callable[..., Path],
@@ -83,12 +98,9 @@ def test_a_baselines_folder_is_never_registered_however_good_it_is(
     make_baseline_folder("har")
     evaluate(lstm=(0.2, 0.1), har=(0.5, 0.4))
     assert read_choice("bitcoin", tmp_path).competitor == "lstm"
-    version = complete_registration("bitcoin", root=tmp_path, store=store)
-    tags = store.client.get_model_version(MODEL, version.version).tags
-    assert tags["carrossel.key"] == model_key(model_folder)
-    # it has a run with the evaluation nevertheless
+    sync_dataset(store, "bitcoin", tmp_path)
     runs = {run.competitor: run for run in sync(tmp_path / "models", store=store)}
-    assert not runs["har"].created
+    assert not any(run.created for run in runs.values())
     assert store.client.get_run(runs["har"].run_id).data.metrics["test/skill"] == 0.4
 
 
@@ -106,99 +118,11 @@ def test_no_candidate_is_an_error_that_says_what_to_run(make_evaluation: Callabl
         choose(make_evaluation(lstm=(0.2, 0.1)), {"gru"})
 
 
-def test_registering_makes_a_version_with_alias_tags_and_reason(
-    store: Store, model_folder: Path, evaluate: Callable[..., None], tmp_path: Path
+def test_what_a_model_deserves_is_said_without_a_server(
+    model_folder: Path, evaluate: Callable[..., None], tmp_path: Path
 ) -> None:
     evaluate(lstm=(0.2, 0.1))
-    version = complete_registration("bitcoin", root=tmp_path, store=store)
-    found = store.client.get_model_version_by_alias(MODEL, "champion")
-    assert (str(found.version), found.run_id) == (version.version, version.run_id)
-    assert found.tags["carrossel.key"] == model_key(model_folder)
-    assert found.tags["data_sha256"] == "d" * 64
-    assert found.tags["git_commit"] == "0123abc-dirty"
-    assert (found.tags["dataset"], found.tags["cell"]) == ("bitcoin", "lstm")
-    assert "beats persistence" in found.tags["reason"]
-    assert store.client.get_run(version.run_id).data.metrics["test/skill"] == 0.1
-
-
-def test_the_same_model_is_registered_once(
-    store: Store, model_folder: Path, evaluate: Callable[..., None], tmp_path: Path
-) -> None:
-    evaluate(lstm=(0.2, 0.1))
-    first = complete_registration("bitcoin", root=tmp_path, store=store)
-    second = complete_registration("bitcoin", root=tmp_path, store=store)
-    assert (first.created, second.created) == (True, False)
-    assert first.version == second.version
-    assert len(store.client.search_model_versions(f"name = '{MODEL}'")) == 1
-
-
-def test_a_new_champion_takes_the_alias_and_a_challenger_leaves_it(
-    store: Store, make_model_folder: Callable[..., Path], evaluate: Callable[..., None], tmp_path: Path
-) -> None:
-    make_model_folder("lstm")
-    make_model_folder("gru", seed=2)
-    make_model_folder("rnn", seed=3)
-    evaluate(lstm=(0.2, 0.1), gru=(0.1, 0.1), rnn=(0.1, 0.1))
-    complete_registration("bitcoin", root=tmp_path, store=store)
-    evaluate(lstm=(0.2, 0.1), gru=(0.3, 0.2), rnn=(0.1, 0.1))
-    second = complete_registration("bitcoin", root=tmp_path, store=store)
-    evaluate(lstm=(0.2, 0.1), gru=(0.3, 0.2), rnn=(0.4, -0.1))
-    third = complete_registration("bitcoin", root=tmp_path, store=store)
-    aliases = store.client.get_registered_model(MODEL).aliases
-    assert {name: str(number) for name, number in aliases.items()} == {
-        "champion": second.version,
-        "challenger": third.version,
-    }
-
-
-def test_a_model_whose_verdict_changes_is_not_both(
-    store: Store, model_folder: Path, evaluate: Callable[..., None], tmp_path: Path
-) -> None:
-    evaluate(lstm=(0.2, 0.1))
-    complete_registration("bitcoin", root=tmp_path, store=store)
-    evaluate(lstm=(0.2, -0.1))
-    version = complete_registration("bitcoin", root=tmp_path, store=store)
-    assert list(store.client.get_model_version(MODEL, version.version).aliases) == ["challenger"]
-
-
-def test_a_version_with_an_alias_is_not_deleted(
-    store: Store, make_model_folder: Callable[..., Path], evaluate: Callable[..., None], tmp_path: Path
-) -> None:
-    make_model_folder("lstm")
-    make_model_folder("gru", seed=2)
-    evaluate(lstm=(0.2, 0.1), gru=(0.1, 0.1))
-    old = complete_registration("bitcoin", root=tmp_path, store=store)
-    with pytest.raises(TrackingError, match=r"carrossel-bitcoin version 1 is champion: not deleted"):
-        delete_version(store, MODEL, old.version)
-    evaluate(lstm=(0.2, 0.1), gru=(0.3, 0.1))
-    new = complete_registration("bitcoin", root=tmp_path, store=store)
-    delete_version(store, MODEL, old.version)
-    assert [str(v.version) for v in store.client.search_model_versions(f"name = '{MODEL}'")] == [new.version]
-
-
-def _run_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    stage = runpy.run_path(str(STAGE))
-    stage["register"]("bitcoin")
-    written: dict[str, Any] = json.loads((tmp_path / "reports/registered/bitcoin.json").read_text())
-    return written
-
-
-def test_the_stage_writes_the_same_file_with_and_without_a_server(
-    store: Store,
-    model_folder: Path,
-    evaluate: Callable[..., None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    evaluate(lstm=(0.2, 0.1))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    without = _run_stage(monkeypatch, tmp_path)
-    assert "bitcoin: registration is pending: tracking server http://127.0.0.1:9" in capsys.readouterr().err
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert _run_stage(monkeypatch, tmp_path) == without
-    assert "carrossel-bitcoin version 1 is champion" in capsys.readouterr().out
-    assert without == {
+    assert describe(read_choice("bitcoin", tmp_path), tmp_path) == {
         "dataset": "bitcoin",
         "model": MODEL,
         "competitor": "lstm",
@@ -210,20 +134,76 @@ def test_the_stage_writes_the_same_file_with_and_without_a_server(
     }
 
 
-def test_a_registration_that_was_pending_is_completed_later(
-    store: Store,
-    model_folder: Path,
-    evaluate: Callable[..., None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_model_is_registered_once_with_tags_and_files_and_comes_back_as_it_went(
+    store: Store, model_folder: Path, tmp_path: Path
 ) -> None:
-    evaluate(lstm=(0.2, 0.1))
-    with monkeypatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-        _run_stage(patch, tmp_path)
-    assert complete_registration("bitcoin").alias == "champion"
-    noted = json.loads((tmp_path / ".carrossel/registry/bitcoin.json").read_text())
-    assert (noted["model"], noted["version"]) == (MODEL, "1")
+    (model_folder / "model.onnx").write_bytes(b"onnx")
+    first = register(store, "bitcoin", model_folder, "because")
+    again = register(store, "bitcoin", model_folder, "because")
+    assert (first.created, again.created) == (True, False)
+    assert first.version == again.version == "1"
+    assert len(store.client.search_model_versions(f"name = '{MODEL}'")) == 1
+    found = store.client.get_model_version(MODEL, "1")
+    assert (found.run_id, found.aliases) == (first.run_id, [])
+    assert found.tags["carrossel.key"] == first.key == model_key(model_folder) == key_of(store, MODEL, "1")
+    assert found.tags["data_sha256"] == "d" * 64
+    assert found.tags["git_commit"] == "0123abc-dirty"
+    assert (found.tags["dataset"], found.tags["cell"], found.tags["reason"]) == ("bitcoin", "lstm", "because")
+    (tmp_path / "copy").mkdir()
+    hashes = download(store, MODEL, "1", tmp_path / "copy")
+    assert hashes == {
+        name: sha256(model_folder / name) for name in ("manifest.json", "model.safetensors", "model.onnx")
+    }
+    assert {name: sha256(tmp_path / "copy" / name) for name in hashes} == hashes
+    # the graph is with the model; a run's results don't hold it twice
+    results = {entry.path for entry in store.client.list_artifacts(first.run_id, "results")}
+    assert "results/manifest.json" in results
+    assert not results & {"results/model.onnx", "results/model.safetensors"}
+
+
+@pytest.fixture
+def versions(store: Store) -> Store:
+    """Three versions without files."""
+    store.client.create_registered_model(MODEL)
+    for number in range(3):
+        store.client.create_model_version(MODEL, source=f"{(store.artifacts or Path()).as_uri()}/{number}")
+    return store
+
+
+def test_aliases_are_what_was_wanted_and_a_champion_was_there_all_the_time(
+    versions: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read_aliases(versions, "carrossel-nothing") == {}
+    move_aliases(versions, MODEL, {CHAMPION: "1", CHALLENGER: "2"})
+    seen = []
+    moved = type(versions.client).set_registered_model_alias
+
+    def watch(client: Any, *arguments: Any) -> None:
+        moved(client, *arguments)
+        seen.append(read_aliases(versions, MODEL)[CHAMPION])
+
+    monkeypatch.setattr(type(versions.client), "set_registered_model_alias", watch)
+    move_aliases(versions, MODEL, {CHAMPION: "3", PREVIOUS: "1"})
+    assert read_aliases(versions, MODEL) == {CHAMPION: "3", PREVIOUS: "1"}
+    assert seen == ["1", "3"]
+
+
+@pytest.mark.parametrize("alias", [CHAMPION, PREVIOUS, CHALLENGER])
+def test_a_version_with_an_alias_is_not_deleted(versions: Store, alias: str) -> None:
+    move_aliases(versions, MODEL, {alias: "1"})
+    with pytest.raises(TrackingError, match=f"carrossel-bitcoin version 1 is {alias}: not deleted"):
+        delete_version(versions, MODEL, "1")
+    move_aliases(versions, MODEL, {alias: "2"})
+    delete_version(versions, MODEL, "1")
+    assert {str(v.version) for v in versions.client.search_model_versions(f"name = '{MODEL}'")} == {"2", "3"}
+
+
+def test_a_version_that_is_gone_or_holds_nothing_of_ours_is_told(versions: Store, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"carrossel-bitcoin version 1: manifest.json is gone from the store"):
+        download(versions, MODEL, "1", tmp_path)
+    with pytest.raises(TrackingError, match="not found"):
+        download(versions, MODEL, "9", tmp_path)
+    assert key_of(versions, MODEL, "9") is key_of(versions, MODEL, "1") is None
 
 
 def test_the_stage_without_evaluation_says_what_to_run(

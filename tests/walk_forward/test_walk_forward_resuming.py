@@ -14,7 +14,7 @@ from walk_forward_params import PARAMS
 
 from carrossel.bars.store import write_bars
 from carrossel.errors import TrainingError
-from carrossel.walk_forward import running
+from carrossel.walk_forward import cluster, running
 from carrossel.walk_forward.plan import read_plan
 
 pytestmark = pytest.mark.timeout(240)
@@ -167,7 +167,7 @@ def test_what_a_task_itself_raises_is_not_blamed_on_the_scheduler():
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        running._rows_of(Failed(), "task")
+        cluster.result_of(Failed(), "task")
 
 
 def test_a_strangers_file_among_the_parts_is_let_be(make_bars, params, walk, tmp_path):

@@ -32,6 +32,9 @@ class Dataset(Section):
         "last", description="`close` of an aggregated bar: the last close in it, or the mean of the closes in it."
     )
 
+    newest: int | None = Field(
+        None, ge=2, description="Use only so many bars, the newest: a training window that rolls on; none uses all."
+    )
     windows: dict[str, Any] = Field({}, description="Keys of section `windows` that differ for this dataset.")
     target: dict[str, Any] = Field({}, description="Keys of section `target` that differ; another kind replaces it.")
     head: dict[str, Any] = Field({}, description="Keys of section `head` that differ; another kind replaces it.")

@@ -44,7 +44,7 @@ def prepare(raw: RawBars, dataset: Dataset, repair: Repair, *, name: str, now: p
 
     In this order: sort; refuse future stamps; drop unfinished bars, rows without price or with impossible ones, rows off the
     grid and repeated stamps; adjust or drop rows outside of low … high; drop bad prints and copies; aggregate; put on
-    the grid; fill short gaps.
+    the grid; fill short gaps; cut to the newest bars, if only those are wanted.
 
     Args:
         raw: what the source delivered.
@@ -69,6 +69,7 @@ class _Preparation:
         self.dataset, self.repair, self.name, self.now = dataset, repair, name, now
         self.findings: list[Finding] = []
         self.rows = 0
+        self.left_out = 0
 
     def run(self, arrays: Arrays, provenance: dict[str, Any]) -> Prepared:
         bars = {column: arrays.pop(column) for column in COLUMNS}
@@ -92,7 +93,7 @@ class _Preparation:
         usable = len(bars["timestamp"])
         if self.dataset.resample is not None:
             bars, grid = self._resample(bars, grid)
-        frame = self._spread(bars, grid)
+        frame = self._newest(self._spread(bars, grid))
         check(frame, CANONICAL)
         return Prepared(frame, self._report(provenance, span, usable, frame))
 
@@ -211,6 +212,15 @@ class _Preparation:
             columns[name][filled] = still.get(name, carried)
         return _frame(grid.label(np.arange(first, first + size)), columns, codes)
 
+    def _newest(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The newest bars that are wanted, from the first one observed on."""
+        if self.dataset.newest is None or self.dataset.newest >= len(frame):
+            return frame
+        first = len(frame) - self.dataset.newest
+        first += int((encode(frame["status"].iloc[first:]) == OBSERVED).argmax())
+        self.left_out = first
+        return frame.iloc[first:].reset_index(drop=True)
+
     def _report(
         self, provenance: dict[str, Any], span: tuple[int, int], usable: int, frame: pd.DataFrame
     ) -> dict[str, Any]:
@@ -225,6 +235,8 @@ class _Preparation:
             "price": self.dataset.price,
             "variance_interval": self.dataset.variance_step,
             "longest_fill": self.repair.longest_fill,
+            "newest": self.dataset.newest,
+            "left_out": self.left_out,
             "source": provenance,
             "raw": {"rows": self.rows, "first": iso(span[0]), "last": iso(span[1]), "usable": usable},
             "bars": {

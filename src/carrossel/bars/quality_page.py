@@ -80,6 +80,8 @@ def summarise(report: Mapping[str, Any]) -> str:
     where = f" in {gaps['missing']:,} gap{'s' if gaps['missing'] != 1 else ''}" if bars["missing"] else ""
     parts.append(f"{bars['missing']:,} missing{where}")
     parts.append(f"{bars['filled']:,} filled")
+    if report["left_out"]:
+        parts.append(f"{report['left_out']:,} older ones left out")
     found = {finding["check"]: finding for finding in report["findings"] if finding["count"]}
     parts += [f"{finding['title'].lower()}: {finding['count']:,}" for finding in found.values()]
     return ", ".join(parts)

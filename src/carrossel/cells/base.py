@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from carrossel.cells.kernels.form import FastForm
+    from carrossel.cells.onnx.form import NativeForm
 
 registry: Registry[Cell] = Registry("carrossel.cells", "cell")
 
@@ -183,8 +184,41 @@ class Cell(nn.Module, ABC):
             state: the state before the step.
         """
 
+    def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
+        """How far each gate is open in one step, for diagnostics: a second look at `step`, which doesn't need it.
+
+        Only what opens and shuts is a gate: σ of a block, 0 … 1. Candidates aren't.
+
+        Args:
+            projected: as for `step`.
+            state: the state before the step.
+
+        Returns:
+            [batch, hidden] by the gate's name in `gates`; empty for a cell without gates.
+        """
+        del projected, state
+        return {}
+
+    def kept(self, gates: Mapping[str, Tensor]) -> Tensor | None:
+        """The share of its old value that each unit keeps in a step, by its gates alone.
+
+        It is f of C_t = f * C_{t-1} + i * C̃_t: ∂C_t/∂C_{t-1} (∂h_t/∂h_{t-1} for cells without C) with the gates and the
+        candidate held fixed.
+
+        Args:
+            gates: from `gate_values`, of any leading dimensions.
+
+        Returns:
+            Of the gates' shape; None for a cell that keeps nothing.
+        """
+        return gates.get("forget")
+
     def fused(self) -> FusedForm | None:
         """The same function as a layer of torch.nn, or None where torch has none."""
+        return None
+
+    def native(self) -> NativeForm | None:
+        """The same function as an operator of ONNX, or None: a Scan over `step` is exported then."""
         return None
 
     def fast(self) -> FastForm | None:

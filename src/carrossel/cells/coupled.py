@@ -11,6 +11,7 @@ from carrossel.cells.base import Cell, FusedForm, MemoryConfig, State
 from carrossel.cells.initialisation import fill_forget_bias
 from carrossel.cells.kernels.form import FastForm, GateMaths
 from carrossel.cells.kernels.functions import sigmoid, tanh
+from carrossel.cells.onnx.form import NativeForm, arrange
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -69,11 +70,21 @@ class Coupled(Cell, kind="coupled"):
         c = torch.lerp(candidate.tanh(), state.memory, f.sigmoid())  # lerp(a, b, f) = (1 − f) a + f b
         return State(o.sigmoid() * c.tanh(), c)
 
+    def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
+        f, _, o = torch.addmm(projected, state.h, self.weight_h.t()).chunk(3, dim=-1)
+        return {"forget": f.sigmoid(), "output": o.sigmoid()}
+
     def fused(self) -> FusedForm:
         weight_x, weight_h, bias = (
             torch.cat([-blocks[: self.hidden_size], blocks]) for blocks in (self.weight_x, self.weight_h, self.bias)
         )
         return FusedForm(nn.LSTM, weight_x, weight_h, bias, torch.zeros_like(bias))
+
+    def native(self) -> NativeForm:
+        order = ("-forget", "output", "forget", "candidate")
+        weight_x, weight_h = (arrange(each, self.gates, order) for each in (self.weight_x, self.weight_h))
+        bias = arrange(self.bias, self.gates, order)
+        return NativeForm("LSTM", weight_x, weight_h, bias)
 
     def fast(self) -> FastForm:
         return FastForm(MATHS, self.weight_x, self.weight_h, self.bias)

@@ -12,8 +12,11 @@ from carrossel.cells.base import Cell, CellConfig, State
 from carrossel.cells.initialisation import chrono_bias, fill_gate_bias
 from carrossel.cells.kernels.form import FastForm, GateMaths
 from carrossel.cells.kernels.functions import sigmoid, tanh
+from carrossel.cells.onnx.form import NativeForm, arrange
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jaxtyping import Float
 
 
@@ -97,6 +100,20 @@ class Gru(Cell, kind="gru"):
         r, z = torch.addmm(projected_rz, state.h, weight_rz.t()).sigmoid().chunk(2, dim=-1)
         candidate = torch.addmm(projected_candidate, r * state.h, weight_candidate.t()).tanh()
         return State(torch.lerp(state.h, candidate, z))  # lerp(a, b, z) = (1 − z) a + z b
+
+    def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
+        rows = 2 * self.hidden_size
+        r, z = torch.addmm(projected[:, :rows], state.h, self.weight_h[:rows].t()).sigmoid().chunk(2, dim=-1)
+        return {"reset": r, "update": z}
+
+    def kept(self, gates: Mapping[str, Tensor]) -> Tensor:
+        return 1 - gates["update"]
+
+    def native(self) -> NativeForm:
+        order = ("-update", "reset", "candidate")  # ONNX's z weighs the old value
+        weight_x, weight_h = (arrange(each, self.gates, order) for each in (self.weight_x, self.weight_h))
+        bias = None if self.bias is None else arrange(self.bias, self.gates, order)
+        return NativeForm("GRU", weight_x, weight_h, bias, attributes={"linear_before_reset": 0})
 
     def fast(self) -> FastForm:
         return FastForm(MATHS, self.weight_x, self.weight_h, self.bias)

@@ -13,8 +13,11 @@ from carrossel.cells.base import Cell, CellConfig, FusedForm, State
 from carrossel.cells.initialisation import chrono_bias, fill_gate_bias
 from carrossel.cells.kernels.form import FastForm, GateMaths
 from carrossel.cells.kernels.functions import sigmoid, tanh
+from carrossel.cells.onnx.form import NativeForm, arrange
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jaxtyping import Float
 
 
@@ -99,11 +102,28 @@ class GruResetAfter(Cell, kind="gru_reset_after"):
         candidate = torch.addcmul(projected_candidate, r, linear(state.h, weight_candidate, self.bias_h)).tanh()
         return State(torch.lerp(candidate, state.h, z))  # lerp(a, b, z) = (1 − z) a + z b
 
+    def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
+        rows = 2 * self.hidden_size
+        r, z = torch.addmm(projected[:, :rows], state.h, self.weight_h[:rows].t()).sigmoid().chunk(2, dim=-1)
+        return {"reset": r, "update": z}
+
+    def kept(self, gates: Mapping[str, Tensor]) -> Tensor:
+        return gates["update"]
+
     def fused(self) -> FusedForm:
         if self.bias is None or self.bias_h is None:
             return FusedForm(nn.GRU, self.weight_x, self.weight_h, None, None)
         bias_hh = torch.cat([self.bias_h.new_zeros(2 * self.hidden_size), self.bias_h])
         return FusedForm(nn.GRU, self.weight_x, self.weight_h, self.bias, bias_hh)
+
+    def native(self) -> NativeForm:
+        order = ("update", "reset", "candidate")
+        weight_x, weight_h = (arrange(each, self.gates, order) for each in (self.weight_x, self.weight_h))
+        if self.bias is None or self.bias_h is None:
+            return NativeForm("GRU", weight_x, weight_h, None, attributes={"linear_before_reset": 1})
+        bias_h = torch.cat([self.bias_h.new_zeros(2 * self.hidden_size), self.bias_h])
+        bias = arrange(self.bias, self.gates, order)
+        return NativeForm("GRU", weight_x, weight_h, bias, bias_h, attributes={"linear_before_reset": 1})
 
     def fast(self) -> FastForm:
         """With four blocks: of the candidate, what comes from x and what comes from h stay apart."""

@@ -11,6 +11,7 @@ from carrossel.cells.base import Cell, FusedForm, MemoryConfig, State
 from carrossel.cells.initialisation import fill_forget_bias
 from carrossel.cells.kernels.form import FastForm, GateMaths
 from carrossel.cells.kernels.functions import sigmoid, tanh
+from carrossel.cells.onnx.form import NativeForm, arrange
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -73,8 +74,18 @@ class Lstm(Cell, kind="lstm"):
         c = f.sigmoid() * state.memory + i.sigmoid() * candidate.tanh()
         return State(o.sigmoid() * c.tanh(), c)
 
+    def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
+        i, f, _, o = torch.addmm(projected, state.h, self.weight_h.t()).chunk(4, dim=-1)
+        return {"input": i.sigmoid(), "forget": f.sigmoid(), "output": o.sigmoid()}
+
     def fused(self) -> FusedForm:
         return FusedForm(nn.LSTM, self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias))
+
+    def native(self) -> NativeForm:
+        order = ("input", "output", "forget", "candidate")
+        weight_x, weight_h = (arrange(each, self.gates, order) for each in (self.weight_x, self.weight_h))
+        bias = arrange(self.bias, self.gates, order)
+        return NativeForm("LSTM", weight_x, weight_h, bias)
 
     def fast(self) -> FastForm:
         return FastForm(MATHS, self.weight_x, self.weight_h, self.bias)

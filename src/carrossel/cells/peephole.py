@@ -88,5 +88,13 @@ class Peephole(Cell, kind="peephole"):
         o = torch.addmm(gate_o, c, peephole_o.t()).sigmoid()
         return State(o * c.tanh(), c)
 
+    def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
+        n = self.hidden_size
+        peephole_if, peephole_o = self.weight_c.split_with_sizes([2 * n, n])
+        gates_if, _, gate_o = torch.addmm(projected, state.h, self.weight_h.t()).split_with_sizes([2 * n, n, n], dim=-1)
+        i, f = torch.addmm(gates_if, state.memory, peephole_if.t()).sigmoid().chunk(2, dim=-1)
+        c = self.step(projected, state).memory
+        return {"input": i, "forget": f, "output": torch.addmm(gate_o, c, peephole_o.t()).sigmoid()}
+
     def fast(self) -> FastForm:
         return FastForm(MATHS, self.weight_x, self.weight_h, self.bias, weight_m=self.weight_c)

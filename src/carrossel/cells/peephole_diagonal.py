@@ -11,6 +11,7 @@ from carrossel.cells.base import Cell, MemoryConfig, State
 from carrossel.cells.initialisation import fill_forget_bias
 from carrossel.cells.kernels.form import FastForm, GateMaths
 from carrossel.cells.kernels.functions import sigmoid, tanh
+from carrossel.cells.onnx.form import NativeForm, arrange
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -86,6 +87,20 @@ class PeepholeDiagonal(Cell, kind="peephole_diagonal"):
         c = f * state.memory + i * candidate.tanh()
         o = torch.addcmul(o, p_o, c).sigmoid()
         return State(o * c.tanh(), c)
+
+    def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
+        i, f, _, o = torch.addmm(projected, state.h, self.weight_h.t()).chunk(4, dim=-1)
+        before, after = state.memory, self.step(projected, state).memory
+        seen = zip((i, f, o), self.weight_c.unbind(), (before, before, after), strict=True)
+        i, f, o = (torch.addcmul(gate, p, c).sigmoid() for gate, p, c in seen)
+        return {"input": i, "forget": f, "output": o}
+
+    def native(self) -> NativeForm:
+        order = ("input", "output", "forget", "candidate")
+        weight_x, weight_h = (arrange(each, self.gates, order) for each in (self.weight_x, self.weight_h))
+        bias = arrange(self.bias, self.gates, order)
+        p_i, p_f, p_o = self.weight_c.unbind()
+        return NativeForm("LSTM", weight_x, weight_h, bias, peephole=torch.cat([p_i, p_o, p_f]))
 
     def fast(self) -> FastForm:
         return FastForm(MATHS, self.weight_x, self.weight_h, self.bias, vectors=self.weight_c)

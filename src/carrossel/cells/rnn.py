@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from carrossel.cells.base import Cell, CellConfig, FusedForm, State
 from carrossel.cells.kernels.form import FastForm, GateMaths
 from carrossel.cells.kernels.functions import tanh
+from carrossel.cells.onnx.form import NativeForm
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -68,6 +69,12 @@ class Rnn(Cell, kind="rnn"):
             return None
         options = {"nonlinearity": self.config.activation}
         return FusedForm(nn.RNN, self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias), options)
+
+    def native(self) -> NativeForm | None:
+        if self.config.activation == "identity" or self.bias is None:
+            return None
+        attributes = {"activations": [self.config.activation.capitalize()]}
+        return NativeForm("RNN", self.weight_x, self.weight_h, self.bias, attributes=attributes)
 
     def fast(self) -> FastForm | None:
         if self.config.activation != "tanh":

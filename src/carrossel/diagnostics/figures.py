@@ -1,7 +1,8 @@
-"""Plots of what `quantities` measures, from plain arrays, without global matplotlib state."""
+"""Plots of what this room measures, from plain arrays, without global matplotlib state."""
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 # Okabe & Ito (2008), Color universal design: colour-blind readers tell them apart. Without yellow, too pale for lines.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LADDER = ("#08519c", "#3182bd", "#6baed6", "#bdd7e7")  # ColorBrewer's Blues: largest exponent darkest
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+REACH = 1e-3  # as in `quantities`, which needs torch
 DASHES = ("solid", "dashed", "dotted", "dashdot")
 FLOOR = (
     1e-30  # a logarithmic axis has no zero; gradients below are drawn as gaps, far beyond anything that can be learnt
@@ -35,14 +39,8 @@ def gradient_by_lag(
         of: which state the gradient is by.
     """
     figure, axes = _figure(title)
-    for (name, values), style in zip(curves.items(), _styles(len(curves)), strict=True):
-        g = _drawable(values)
-        axes.plot(np.arange(len(g)), g, label=name, linewidth=1.8, **style)
-    axes.set_yscale("log")
-    axes.set_xlabel("lag k: steps back from the end of the window")
+    _plot_by_lag(axes, {name: _drawable(values) for name, values in curves.items()})
     axes.set_ylabel(f"{_gradient(of)}  (log scale)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlim(0, max((np.size(values) - 1 for values in curves.values()), default=1) or 1)
     _legend_beside(axes)
     return figure
 
@@ -145,8 +143,186 @@ def spectral_radius(
     return figure
 
 
-def _figure(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+def compare_memory(
+    curves: Mapping[str, ArrayLike], title: str = "How much of its gradient each cell still has k steps back"
+) -> Figure:
+    """D1 of several cells side by side, as shares of lag 0: the scale of the loss drops out, the memory stays.
+
+    The line at 1e-3 is where a lag stops counting as memory.
+
+    Args:
+        curves: g_k by lag from 0, under each cell's name.
+        title: heading.
+    """
+    figure, axes = _figure(title, _height(len(curves)))
+    _plot_by_lag(axes, {name: _relative(values) for name, values in curves.items()}, marked=True)
+    _mark_level(axes, REACH, "memory ends")
+    axes.set_ylabel(r"$g_k / g_0$, of $g_k = $" + _gradient("h") + "  (log scale)")
+    _legend_beside(axes)
+    return figure
+
+
+def sensitivity_by_lag(
+    curves: Mapping[str, ArrayLike], title: str = "How much the forecast depends on each bar of its window"
+) -> Figure:
+    """D2: one line per cell, lag across, mean norm of the forecast's gradient by the inputs on a logarithmic axis.
+
+    Args:
+        curves: mean of ‖∂ŷ/∂x_{T−k}‖ by lag from 0, under each line's name.
+        title: heading.
+    """
+    figure, axes = _figure(title, _height(len(curves)))
+    _plot_by_lag(axes, {name: _drawable(values) for name, values in curves.items()}, marked=True)
+    axes.set_ylabel(r"mean $\|\partial \hat{y} / \partial x_{T-k}\|$  (log scale)")
+    _legend_beside(axes)
+    return figure
+
+
+def jacobian_norms(
+    products: Mapping[str, ArrayLike],
+    steps: Mapping[str, ArrayLike],
+    title: str = "What steps do to a disturbance of the state",
+) -> Figure:
+    """D3: on the left what k steps together can stretch a disturbance by, on the right what each single step can.
+
+    Args:
+        products: mean of ‖J_T … J_{T−k+1}‖₂ by lag from 0, under each line's name.
+        steps: mean of σ_max(J_t) by step from 1, under the same names.
+        title: heading.
+    """
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2)
+    left.set_yscale("log")
+    styles = dict(zip(products, _styles(len(products), marked=True), strict=True))
+    for name, values in products.items():
+        left.plot(np.arange(np.size(values)), _drawable(values), label=name, linewidth=1.8, **styles[name])
+    for name, values in steps.items():
+        array = np.asarray(values, dtype=np.float64)
+        right.plot(np.arange(1, len(array) + 1), array, linewidth=1.8, **styles[name])
+    for axes in (left, right):
+        _mark_level(axes, 1.0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_xlabel("lag k: steps taken together, back from the end")
+    left.set_ylabel(r"mean $\|J_T \cdots J_{T-k+1}\|_2$  (log scale)")
+    right.set_xlabel("step t of the window")
+    right.set_ylabel(r"mean $\sigma_{\max}(J_t)$")
+    figure.legend(loc="outside lower center", ncols=min(len(products), 4) or 1, frameon=False, fontsize=9)
+    return figure
+
+
+def lyapunov_exponents(
+    exponents: Mapping[str, ArrayLike], title: str = "Lyapunov exponents: does a small disturbance grow or die out?"
+) -> Figure:
+    """D4: bars of each cell's exponents, largest first, with the line at 0 that parts dying out from growing.
+
+    Args:
+        exponents: of each cell, per step, largest first; −inf is written, not drawn.
+        title: heading.
+    """
+    shown = {name: np.asarray(values, dtype=np.float64) for name, values in exponents.items()}
+    most = max((len(values) for values in shown.values()), default=1)
+    figure, axes = _figure(title, height=1.7 + len(shown) * max(0.4, 0.16 * most))
+    thickness = 0.8 / most
+    for n in range(most):
+        places = [place - 0.4 + (n + 0.5) * thickness for place in range(len(shown))]
+        lengths = [values[n] if n < len(values) else np.nan for values in shown.values()]
+        drawn = np.where(np.isfinite(lengths), lengths, 0)
+        shade = LADDER[n % len(LADDER)]
+        axes.barh(places, drawn, 0.9 * thickness, color=shade, label=f"{n + 1}.", edgecolor="0.25", linewidth=0.5)
+        for place, length in zip(places, lengths, strict=True):
+            if length == -np.inf:
+                axes.text(0, place, "−∞ ", ha="right", va="center", fontsize=8)
+    axes.set_axisbelow(True)
+    axes.axvline(0, color="0.2", linewidth=1.2)
+    low, high = axes.get_xlim()
+    margin = 0.12 * (high - low)
+    axes.set_xlim(min(low, -margin), max(high, margin))
+    axes.set_yticks(range(len(shown)), list(shown))
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("← dies out     exponent λ per step (natural logarithm)     grows →")
+    axes.set_ylabel("cell")
+    axes.legend(title="exponent", loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return figure
+
+
+def gate_saturation(
+    units: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]],
+    title: str = "How often each unit's gates are saturated",
+) -> Figure:
+    """D6: a panel per gate, a point per unit: how often it is as good as shut against how often as good as open.
+
+    At the lower left a gate is always in between, at the upper left always open, at the lower right always shut; no
+    unit lies beyond the diagonal. In the manner of Karpathy, Johnson & Fei-Fei (2015).
+
+    Args:
+        units: per layer or cell, per gate, each unit's fraction of (step, sequence) below 0.1 and above 0.9.
+        title: heading.
+    """
+    gates = list(dict.fromkeys(gate for layer in units.values() for gate in layer))
+    figure = Figure(figsize=(max(6.0, 0.8 + 3.3 * len(gates)), 4.6), layout="constrained")
+    figure.suptitle(title)
+    panels = figure.subplots(1, max(len(gates), 1), squeeze=False, sharey=True)[0]
+    for axes, gate in zip_longest(panels, gates):
+        axes.set_title(f"{gate} gate" if gate else "no gates", fontsize=11)
+        axes.plot([0, 1], [1, 0], color="0.5", linewidth=1, linestyle="dashed", zorder=1)
+        for n, (name, layer) in enumerate(units.items()):
+            if gate in layer:
+                shut, opened = layer[gate]
+                look = {"color": PALETTE[n % len(PALETTE)], "marker": MARKERS[n % len(MARKERS)]}
+                axes.scatter(
+                    shut, opened, s=34, alpha=0.6, linewidth=0.6, edgecolor="0.2", label=name, zorder=2, **look
+                )
+        axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
+        axes.set(xlabel="fraction below 0.1: shut", ylabel="fraction above 0.9: open")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles = {
+        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if handles:
+        figure.legend(
+            handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False, fontsize=9
+        )
+    return figure
+
+
+def kept_by_lag(
+    gradients: Mapping[str, ArrayLike],
+    kept: Mapping[str, ArrayLike],
+    title: str = "The memory's gradient, and what the gates alone let through",
+) -> Figure:
+    """D8 laid over D1: of each cell the gradient by lag as a share of lag 0, and the mean product of its kept shares.
+
+    Where the two run together the gradient lives on the constant error carousel; where the gradient lies above, detours
+    through the hidden state carry it.
+
+    Args:
+        gradients: D1 by lag from 0 under each cell's name: ∂L/∂C where there is a C, else ∂L/∂h.
+        kept: D8 by lag from 0, under the same names.
+        title: heading.
+    """
+    figure, axes = _figure(title, _height(len(gradients) + len(kept)))
+    axes.set_yscale("log")
+    styles = _styles(len(gradients), marked=True)
+    for (name, values), style in zip(gradients.items(), styles, strict=True):
+        lines = [("gradient", "solid", _relative(values))]
+        if name in kept:
+            lines.append(("gates alone", "dashed", _drawable(kept[name])[: np.size(values)]))
+        for what, dashes, share in lines:
+            look = {**style, "linestyle": dashes, "linewidth": 1.8, "label": f"{name}: {what}"}
+            axes.plot(np.arange(len(share)), share, **look)
+    axes.set_ylabel("share of lag 0  (log scale)")
+    _label_lags(axes, gradients)
+    _legend_beside(axes)
+    return figure
+
+
+def _figure(title: str, height: float = 4.5) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(8, height), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title)
     axes.grid(alpha=0.25)
@@ -154,11 +330,55 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _styles(count: int) -> list[dict[str, Any]]:
-    """Colour and dashes of each line: dashes change when the colours are used up, so no two lines look alike."""
-    return [
-        {"color": PALETTE[n % len(PALETTE)], "linestyle": DASHES[n // len(PALETTE) % len(DASHES)]} for n in range(count)
-    ]
+def _plot_by_lag(axes: Axes, curves: Mapping[str, NDArray[np.float64]], *, marked: bool = False) -> None:
+    axes.set_yscale("log")
+    for (name, values), style in zip(curves.items(), _styles(len(curves), marked=marked), strict=True):
+        axes.plot(np.arange(len(values)), values, label=name, linewidth=1.8, **style)
+    _label_lags(axes, curves)
+
+
+def _label_lags(axes: Axes, curves: Mapping[str, ArrayLike]) -> None:
+    axes.set_xlabel("lag k: steps back from the end of the window")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(0, max((np.size(values) - 1 for values in curves.values()), default=1) or 1)
+
+
+def _mark_level(axes: Axes, level: float, text: str = "") -> None:
+    axes.axhline(level, color="0.35", linewidth=1)
+    if not text:
+        return
+    axes.annotate(
+        text, (0, level), xycoords=("axes fraction", "data"), xytext=(4, -4), textcoords="offset points",
+        ha="left", va="top", fontsize=8, color="0.35", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+    )  # fmt: skip
+
+
+def _relative(values: ArrayLike) -> NDArray[np.float64]:
+    """Shares of lag 0; nothing is drawn of a gradient that is zero there."""
+    array = np.asarray(values, dtype=np.float64)
+    return _drawable(array / array[0]) if len(array) and array[0] > 0 else np.full(len(array), np.nan)
+
+
+def _styles(count: int, *, marked: bool = False) -> list[dict[str, Any]]:
+    """Colour and dashes of each line: dashes change when the colours are used up, so no two lines look alike.
+
+    Marked lines also have markers, each at points of its own: lines that lie on one another, as those of cells that are
+    the same function until they are trained, are all seen.
+    """
+    styles: list[dict[str, Any]] = []
+    for n in range(count):
+        dashes = DASHES[n // len(PALETTE) % len(DASHES)]
+        style: dict[str, Any] = {"color": PALETTE[n % len(PALETTE)], "linestyle": dashes}
+        if marked:
+            every = min(max(count, 5), 12)
+            style |= {"marker": MARKERS[n % len(MARKERS)], "markersize": 5, "markevery": (n % every, every)}
+        styles.append(style)
+    return styles
+
+
+def _height(names: int) -> float:
+    """Inches that a legend of so many names needs beside the plot."""
+    return max(4.5, 0.6 + 0.26 * names)
 
 
 def _drawable(values: ArrayLike) -> NDArray[np.float64]:
@@ -177,7 +397,8 @@ def _legend_beside(axes: Axes) -> None:
     order = sorted(range(len(ends)), key=lambda n: -ends[n])
     if order:
         names = [labels[n] for n in order]
-        axes.legend([handles[n] for n in order], names, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+        handles = [handles[n] for n in order]
+        axes.legend(handles, names, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, handlelength=3)
 
 
 def _last_height(line: Line2D) -> float:

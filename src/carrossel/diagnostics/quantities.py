@@ -108,6 +108,35 @@ def gradient_by_lag(loss: Float[Tensor, "*any"], states: Sequence[Sequence[State
     return found
 
 
+def sensitivity_by_lag(
+    forecast: Float[Tensor, "batch ..."], x: Float[Tensor, "time batch features"]
+) -> NDArray[np.float64]:
+    """D2: how much the forecast depends on each bar of its window.
+
+    Args:
+        forecast: ŷ of each sequence, computed from `x`; with several outputs (horizons, quantiles) ∂ŷ/∂x is a matrix and
+            its Frobenius norm is meant, for one backward pass each. The graph is kept.
+        x: the windows, with `requires_grad`. Whatever ran the cells on them will do, fused or not.
+
+    Returns:
+        For lag k = 0 … time − 1 the mean over the batch of ‖∂ŷ/∂x_{T−k}‖₂; 0 where ŷ doesn't depend on x.
+
+    Raises:
+        ValueError: if `x` doesn't require a gradient.
+        TrainingError: if a gradient isn't finite, naming the lag.
+    """
+    if not x.requires_grad:
+        raise ValueError("x doesn't require a gradient; compute the forecast from x.requires_grad_().")
+    norms = np.zeros(x.shape[:2])
+    for output in forecast.flatten(1).unbind(1) if forecast.ndim > 1 else [forecast]:
+        (gradient,) = torch.autograd.grad(output.sum(), x, retain_graph=True, allow_unused=True)
+        if gradient is not None:
+            norms = np.hypot(norms, torch.linalg.vector_norm(gradient.to("cpu", torch.float64), dim=-1).numpy())
+    found: NDArray[np.float64] = norms.mean(axis=1)[::-1]
+    _refuse_infinite(found, "∂ŷ/∂x")
+    return found
+
+
 def fading(g: Sequence[float] | NDArray[np.float64]) -> Fading:
     """D1's scalars.
 

@@ -49,8 +49,12 @@ class Drift(Section):
     """When the world counts as changed: a retraining is due then."""
 
     detector: Literal["adwin", "page_hinkley"] = Field(default="adwin", description="river's detector.")
-    delta: float = Field(default=0.002, gt=0, lt=1, description="Of the detector: smaller alarms less often.")
-    warm_up: int = Field(default=200, ge=30, description="Bars before the first alarm.")
+    delta: float = Field(
+        default=0.002, gt=0, lt=1, description="Chance of a false alarm that the detector aims at: smaller alarms less often."
+    )
+    warm_up: int = Field(
+        default=500, ge=100, description="Bars that a stream learns from what is usual, at the start and after an alarm."
+    )
 
 
 class Watch(Section):

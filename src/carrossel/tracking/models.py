@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 MODEL_FILES = ("manifest.json", "model.safetensors")
+OPTIONAL_FILES = ("model.onnx",)
+"""Which models of before don't have: what serves without torch."""
+FILES_PATH = "artifacts/files"
+"""Where they lie within a logged model: what `_save` makes of its folder `files`."""
 PRICES = ("open", "high", "low", "close")
 # what `carrossel.forecaster.stored` imports, and MLflow itself to serve it
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy")
@@ -54,6 +58,9 @@ def log_model(client: MlflowClient, run_id: str, folder: Path) -> str:
             files.mkdir()
             for name in MODEL_FILES:
                 shutil.copyfile(folder / name, files / name)
+            for name in OPTIONAL_FILES:
+                if (folder / name).is_file():
+                    shutil.copyfile(folder / name, files / name)
             shutil.copytree(
                 Path(carrossel.__file__).parent,
                 code / "carrossel",

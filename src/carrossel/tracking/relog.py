@@ -18,7 +18,7 @@ from carrossel.tracking.mlflow_recorder import (
     revision_tags,
     tell,
 )
-from carrossel.tracking.models import read_manifest
+from carrossel.tracking.models import OPTIONAL_FILES, read_manifest
 from carrossel.tracking.store import open_tracking
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def log_model_folder(recorder: Recorder, folder: Path) -> None:
     for name, figure in draw_figures(folder, manifest).items():
         recorder.figure(f"figures/{name}.png", figure)
     for file in sorted(folder.iterdir()):
-        if file.is_file() and file.name != WEIGHTS:  # the weights are in the model
+        if file.is_file() and file.name not in {WEIGHTS, *OPTIONAL_FILES}:  # those are in the model
             recorder.artifact(file, "results")
     if isinstance(recorder, MlflowRecorder) and not is_baseline(manifest):
         recorder.model(folder)

@@ -54,6 +54,7 @@ def fit(
     *,
     name: str,
     checkpoints: Path | None = None,
+    start: Network | None = None,
     callbacks: Sequence[pl.Callback] = (),
     quiet: bool = False,
     diagnose: bool = True,
@@ -64,6 +65,7 @@ def fit(
         name: what people read before each line, such as `train@bitcoin-lstm`.
         checkpoints: folder of this very training; a training killed there goes on at the end of its last whole epoch and ends
             with the numbers an undisturbed one would have.
+        start: a network of the same recipe that is trained on; a fresh one if not given.
         callbacks: further ones, such as a tuner's pruning.
         quiet: leave out progress, where several trainings run side by side.
         diagnose: measure gradients; without, their tables stay empty.
@@ -78,6 +80,9 @@ def fit(
         recipe.kind, recipe.cell, data.series.shape[1], config.seed, recipe.head, len(recipe.windows.horizons)
     )
     network.head.prepare(data.labels[torch.from_numpy(data.split.train)])
+    if start is not None:
+        # Parameters alone: buffers, such as the edges of bins, belong to the labels at hand.
+        network.load_state_dict({**network.state_dict(), **dict(start.named_parameters())})
     network.backend = config.backend
     module = ForecastModule(
         network,

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import CancelledError, Client, KilledWorker, LocalCluster
+from distributed.client import ClosedClientError
 from distributed.utils import silence_logging_cmgr
 
-from carrossel.errors import ConfigError
+from carrossel.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from distributed import Future
+
     from carrossel.walk_forward.config import WalkForward
 
+T = TypeVar("T")
 _ANSWER_S = 10
 _SETTINGS = {
     # Bars travel once, inside the graph, so that a lost worker's copy can be made again: their size needs no warning.
@@ -57,6 +61,33 @@ def open_client(config: WalkForward, scratch: Path) -> Iterator[Client]:
         # A scheduler that dies is told in one line by who waits for results.
         with silence_logging_cmgr(logging.CRITICAL), _connect(config.scheduler) as client:
             yield client
+
+
+def result_of(future: Future[T], task: object) -> T:
+    """What a task returned, or raised.
+
+    Args:
+        task: what messages call it.
+
+    Raises:
+        TrainingError: if no worker lived through it, or the scheduler died.
+    """
+    try:
+        return future.result()
+    except KilledWorker:
+        raise TrainingError(
+            f"{task}: every worker that tried it died, probably for want of memory. Lower walk_forward.workers and run "
+            "again; finished parts are kept."
+        ) from None
+    except (CancelledError, ClosedClientError, OSError) as error:
+        if future.status == "error":  # raised by the task itself, such as for a full disk of its worker
+            raise
+        # A scheduler that dies cancels every future; one that dies while a result travels closes the connection, an OSError.
+        raise TrainingError(
+            f"{task}: lost the connection to the scheduler ({getattr(error, 'reason', type(error).__name__)}). Start it and its "
+            "workers again, or set walk_forward.scheduler to null to run on this machine, then run again; finished parts are "
+            "kept."
+        ) from None
 
 
 def _connect(address: str) -> Client:

@@ -68,26 +68,11 @@ def cut_folds(
     if answered is not None:
         origins = origins[answered[origins]]
     first, last = int(rows * (windows.train + windows.validation)) + lookback, rows - furthest
-    folds = []
-    for start, end in _between_refits(first, last, config):
-        test = origins[(origins >= start) & (origins < end)]
-        if not len(test):
-            continue
-        known = start - lookback - config.embargo
-        first_row = max(0, known - (config.rolling_bars or 0)) if config.window == "rolling" else 0
-        train_rows = known - int(max(known - first_row, 0) * config.validation)
-        # The bar before a window must be in sight too; the series' own first bar has no return, so no window with it is complete.
-        train = _within(origins, first_row + (lookback if first_row else 0), train_rows - furthest)[:: windows.stride]
-        validation = _within(origins, train_rows + lookback, known - furthest)
-        for part, found in (("train", train), ("validate", validation)):
-            if not len(found):
-                raise SeriesTooShort(
-                    f"{name}: the fold that begins at bar {start} of {rows} has no complete window to {part} on "
-                    f"(training window: bars {first_row} to {known}, of which walk_forward.validation = "
-                    f"{config.validation:g} is kept to validate; a window and its label take {lookback + furthest}). Lower "
-                    "windows.lookback or walk_forward.embargo, or raise walk_forward.rolling_bars or windows.train."
-                )
-        folds.append(Fold(first_row, int(test[-1]) + furthest + 1, Split(train, validation, test, train_rows)))
+    cut = (
+        cut_fold(origins, start, end, windows, config, f"{name}: the fold that begins at bar {start} of {rows}")
+        for start, end in _between_refits(first, last, config)
+    )
+    folds = [fold for fold in cut if fold is not None]
     if not folds:
         raise SeriesTooShort(
             f"{name} has {rows} bars, {int(present.sum())} of them complete; no window of lookback={lookback}, "
@@ -95,6 +80,39 @@ def cut_folds(
             "bring more bars."
         )
     return folds
+
+
+def cut_fold(
+    origins: Rows, start: int, end: int, windows: Windows, config: WalkForward, name: str = "the fold"
+) -> Fold | None:
+    """The fold that forecasts the origins from `start` to before `end`; None where there are none. See `cut_folds`.
+
+    Args:
+        origins: of every complete window whose labels are known, rising.
+        name: what messages call the fold.
+
+    Raises:
+        SeriesTooShort: if there is no window to train or to validate on.
+    """
+    lookback, furthest = windows.lookback, windows.horizons[-1]
+    test = _within(origins, start, end)
+    if not len(test):
+        return None
+    known = start - lookback - config.embargo
+    first_row = max(0, known - (config.rolling_bars or 0)) if config.window == "rolling" else 0
+    train_rows = known - int(max(known - first_row, 0) * config.validation)
+    # The bar before a window must be in sight too; the series' own first bar has no return, so no window with it is complete.
+    train = _within(origins, first_row + (lookback if first_row else 0), train_rows - furthest)[:: windows.stride]
+    validation = _within(origins, train_rows + lookback, known - furthest)
+    for part, found in (("train", train), ("validate", validation)):
+        if not len(found):
+            raise SeriesTooShort(
+                f"{name} has no complete window to {part} on (training window: bars {first_row} to {known}, of which "
+                f"walk_forward.validation = {config.validation:g} is kept to validate; a window and its label take "
+                f"{lookback + furthest}). Lower windows.lookback or walk_forward.embargo, or raise walk_forward.rolling_bars "
+                "or windows.train."
+            )
+    return Fold(first_row, int(test[-1]) + furthest + 1, Split(train, validation, test, train_rows))
 
 
 def _between_refits(first: int, last: int, config: WalkForward) -> Iterable[tuple[int, int]]:

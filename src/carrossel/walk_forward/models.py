@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from carrossel import baselines
 from carrossel.errors import ConfigError
@@ -12,9 +12,15 @@ from carrossel.recorder import MemoryRecorder
 from carrossel.training.config import Recipe, read_recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from carrossel.baselines import BaselineConfig
     from carrossel.targets.base import Unit
+    from carrossel.windows.splitting import Rows
     from carrossel.windows.tensor import WindowedSeries
+
+Fitted: TypeAlias = "Callable[[Rows], Forecast]"
+"""What a fit leaves: forecasts of the same series by the rows of windows' last bars."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,8 @@ class NetworkModel:
         """Plain data for fingerprints."""
         return self.recipe.as_dict()
 
-    def forecast(self, data: WindowedSeries, seed: int, name: str) -> Forecast:
-        """Fit to the training part and forecast the test part.
+    def fit(self, data: WindowedSeries, seed: int, name: str) -> Fitted:
+        """Fit to the training part.
 
         Raises:
             TrainingError: if the loss isn't finite.
@@ -51,8 +57,16 @@ class NetworkModel:
         training = self.recipe.training.model_copy(update={"seed": seed, "threads": 1})
         recipe = replace(self.recipe, training=training)
         fitted = fit(data, recipe, MemoryRecorder(), name=name, quiet=True, diagnose=False)
-        origins = data.split.test
-        return store(fitted, data, recipe, manifest={}).forecast(data.series, origins, data.bars["close"][origins])
+        stored = store(fitted, data, recipe, manifest={})
+        return lambda origins: stored.forecast(data.series, origins, data.bars["close"][origins])
+
+    def forecast(self, data: WindowedSeries, seed: int, name: str) -> Forecast:
+        """Fit to the training part and forecast the test part.
+
+        Raises:
+            TrainingError: if the loss isn't finite.
+        """
+        return self.fit(data, seed, name)(data.split.test)
 
 
 @dataclass(frozen=True)
@@ -72,13 +86,16 @@ class BaselineModel:
         """Plain data for fingerprints."""
         return {"baseline": {"kind": self.kind, "config": self.config.model_dump(mode="json")}}
 
-    def forecast(self, data: WindowedSeries, seed: int, name: str) -> Forecast:
-        """Fit to the training part and forecast the test part."""
+    def fit(self, data: WindowedSeries, seed: int, name: str) -> Fitted:
+        """Fit to the training part."""
         del name
         baseline = baselines.make_baseline(self.kind, self.config, seed)
         baseline.fit(data)
-        origins = data.split.test
-        return Forecast(data.report(baseline.forecast(data, origins), origins), quantiles=None)
+        return lambda origins: Forecast(data.report(baseline.forecast(data, origins), origins), quantiles=None)
+
+    def forecast(self, data: WindowedSeries, seed: int, name: str) -> Forecast:
+        """Fit to the training part and forecast the test part."""
+        return self.fit(data, seed, name)(data.split.test)
 
 
 Model = NetworkModel | BaselineModel

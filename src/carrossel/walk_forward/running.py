@@ -6,13 +6,11 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from distributed import CancelledError, KilledWorker, as_completed
-from distributed.client import ClosedClientError
+from distributed import as_completed
 
-from carrossel.errors import TrainingError
 from carrossel.files import replacing
 from carrossel.targets.base import make_target
-from carrossel.walk_forward.cluster import open_client
+from carrossel.walk_forward.cluster import open_client, result_of
 from carrossel.walk_forward.folds import cut_folds
 from carrossel.walk_forward.task import Series, run_task, source_digest
 from carrossel.windows.features import compute_features
@@ -20,8 +18,6 @@ from carrossel.windows.tensor import answered_rows, columns_of, usable_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from distributed import Future
 
     from carrossel.walk_forward.plan import Plan, Task
 
@@ -73,30 +69,10 @@ def _run(series: Series, missing: list[Task], parts: dict[Task, Path], plan: Pla
         tasks = {client.submit(run_task, held, task, pure=False): task for task in missing}
         for future in as_completed(tasks):
             task = tasks[future]
-            _write(_rows_of(future, task), parts[task])
+            _write(result_of(future, task), parts[task])
             future.release()
             done += 1
             print(f"walk_forward@{plan.dataset}: {done}/{len(parts)} {task}", flush=True)
-
-
-def _rows_of(future: Future[pd.DataFrame], task: Task) -> pd.DataFrame:
-    try:
-        rows = future.result()
-    except KilledWorker:
-        raise TrainingError(
-            f"{task}: every worker that tried it died, probably for want of memory. Lower walk_forward.workers and run "
-            "again; finished parts are kept."
-        ) from None
-    except (CancelledError, ClosedClientError, OSError) as error:
-        if future.status == "error":  # raised by the task itself, such as for a full disk of its worker
-            raise
-        # A scheduler that dies cancels every future; one that dies while a result travels closes the connection, an OSError.
-        raise TrainingError(
-            f"{task}: lost the connection to the scheduler ({getattr(error, 'reason', type(error).__name__)}). Start it and its "
-            "workers again, or set walk_forward.scheduler to null to run on this machine, then run again; finished parts are "
-            "kept."
-        ) from None
-    return rows
 
 
 def _forget(scratch: Path, keep: set[Path]) -> None:

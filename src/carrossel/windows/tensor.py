@@ -11,6 +11,7 @@ import torch
 
 from carrossel.errors import SeriesTooShort
 from carrossel.targets.base import stack
+from carrossel.windows.columns import NUMERIC
 from carrossel.windows.features import compute_features
 from carrossel.windows.scaling import Scaler
 from carrossel.windows.splitting import Split, split_origins
@@ -95,11 +96,7 @@ def scale_features(bars: pd.DataFrame, config: Windows, scaler: Scaler) -> Float
 
 def columns_of(bars: pd.DataFrame) -> Columns:
     """The bars' numeric columns as float64 arrays."""
-    return {
-        name: bars[name].to_numpy(dtype=np.float64)
-        for name in ("open", "high", "low", "close", "volume", "realised_variance")
-        if name in bars
-    }
+    return {name: bars[name].to_numpy(dtype=np.float64) for name in NUMERIC if name in bars}
 
 
 def window_series(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PRICES = ("open", "high", "low", "close")
 COLUMNS = ("timestamp", *PRICES, "volume")
+_USER = re.compile(r"//[^/@\s]+@")  # of a URL
 
 
 class SourceConfig(Section):
@@ -105,6 +107,10 @@ class LiveSource(Source):
     def describe(self) -> dict[str, Any]:
         """Where the bars come from, as plain JSON data without any clock: the provenance."""
 
+    def first(self) -> pd.Timestamp:
+        """Stamp of the first bar wanted, UTC."""
+        return pd.Timestamp(self.config.start).tz_convert("UTC")
+
     def present(self, now: pd.Timestamp, last: pd.Timestamp | None, step: pd.Timedelta) -> pd.Timestamp:
         """The present as this source sees it, UTC: the clock's, unless the source replays a past.
 
@@ -122,7 +128,7 @@ class LiveSource(Source):
         Raises:
             SourceError: see `pages`.
         """
-        start = pd.Timestamp(self.config.start)
+        start = self.first()
         pages = list(self.pages(start, self.present(pd.Timestamp.now("UTC"), None, pd.Timedelta(self.interval))))
         if not pages:
             raise SourceError(f"{self.kind}: no bars since {start}. Check start and symbol.")
@@ -159,34 +165,49 @@ def frame_of(timestamps: np.ndarray, columns: Mapping[str, np.ndarray]) -> pd.Da
 
 
 class AnySource:
-    """Annotation for a config of any kind: only the named kind's file is imported to check it."""
+    """Annotation for a config of any kind: only the named kind's file is imported to check it.
+
+    Args:
+        live: whether live sources are among them.
+    """
+
+    def __init__(self, *, live: bool = True) -> None:
+        self.live = live
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            _validate,
+            self._validate,
             serialization=core_schema.plain_serializer_function_ser_schema(lambda config: config.model_dump()),
         )
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"oneOf": [handler(sources.load(kind).Config.__pydantic_core_schema__) for kind in sources.kinds()]}
+        classes = [sources.load(kind) for kind in sources.kinds()]
+        return {"oneOf": [handler(cls.Config.__pydantic_core_schema__) for cls in classes if self._takes(cls)]}
 
+    def _takes(self, cls: type[Source]) -> bool:
+        return self.live or not issubclass(cls, LiveSource)
 
-def _validate(value: Any) -> SourceConfig:
-    if isinstance(value, SourceConfig):
-        return value
-    if not isinstance(value, dict) or "kind" not in value:
-        kinds = ", ".join(sources.kinds())
-        raise PydanticCustomError("no_kind", "expected a mapping with a kind, one of: {kinds}", {"kinds": kinds})
-    try:
-        cls = sources.load(str(value["kind"]))
-    except UnknownKind as error:
-        raise PydanticCustomError("unknown_kind", "{message}", {"message": str(error)}) from None
-    try:
-        return cls.Config.model_validate(value)
-    except ValidationError as error:
-        raise _explained(error, cls.Config) from None
+    def _validate(self, value: Any) -> SourceConfig:
+        if not isinstance(value, SourceConfig) and (not isinstance(value, dict) or "kind" not in value):
+            kinds = ", ".join(sources.kinds())
+            raise PydanticCustomError("no_kind", "expected a mapping with a kind, one of: {kinds}", {"kinds": kinds})
+        kind = value.kind if isinstance(value, SourceConfig) else str(value["kind"])
+        try:
+            cls = sources.load(kind)
+        except UnknownKind as error:
+            raise PydanticCustomError("unknown_kind", "{message}", {"message": str(error)}) from None
+        if not self._takes(cls):
+            raise PydanticCustomError(
+                "live", "{kind} is live; expected a stored series, such as csv or sample", {"kind": kind}
+            )
+        if isinstance(value, SourceConfig):
+            return value
+        try:
+            return cls.Config.model_validate(value)
+        except ValidationError as error:
+            raise _explained(error, cls.Config) from None
 
 
 def _explained(error: ValidationError, config: type[SourceConfig]) -> ValidationError:
@@ -197,5 +218,10 @@ def _explained(error: ValidationError, config: type[SourceConfig]) -> Validation
         unknown = line["type"] == "extra_forbidden"
         message = f"unknown key; allowed keys: {allowed}" if unknown else line["msg"]
         kind = PydanticCustomError("unknown_key" if unknown else line["type"], "{message}", {"message": message})
-        lines.append(InitErrorDetails(type=kind, loc=line["loc"], input=line["input"]))
+        value = line["input"]
+        lines.append(
+            InitErrorDetails(
+                type=kind, loc=line["loc"], input=_USER.sub("//***@", value) if isinstance(value, str) else value
+            )
+        )
     return ValidationError.from_exception_data(config.__name__, lines)

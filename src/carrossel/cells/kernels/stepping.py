@@ -1,4 +1,4 @@
-"""One sequence, one step at a time: for a loop that gets one bar a tick."""
+"""One step at a time, of one sequence or of several side by side: for a loop that gets one bar a tick."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Stepper:
 
     Args:
         cell: of float32 on the CPU; its weights are copied, so later changes to them aren't seen.
+        sequences: how many step together; each array then has their number as its first dimension.
 
     Attributes:
         x: features of the step to come, [input_size].
@@ -35,24 +36,26 @@ class Stepper:
         ConfigError: if the cell has no gate maths, or isn't float32 on the CPU.
     """
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, sequences: int | None = None) -> None:
         with torch.no_grad():
             form = cell.fast()
         if form is None or any(p.dtype != torch.float32 or p.device.type != "cpu" for p in cell.parameters()):
             raise ConfigError(f"a {cell.kind} cell steps only as float32 on the CPU, with gate maths; use cell.step.")
         maths, hidden = form.maths, cell.hidden_size
-        layout = Layout(maths, 1, 1, cell.input_size, hidden, 1, kept=False)
-        self.x = np.zeros(cell.input_size, np.float32)
-        self.h = np.zeros(hidden, np.float32)
-        self.c = np.zeros(hidden if maths.carried else 0, np.float32)
+        layout = Layout(maths, 1, sequences or 1, cell.input_size, hidden, 1, kept=False)
+        first = () if sequences is None else (sequences,)
+        self.x = np.zeros((*first, cell.input_size), np.float32)
+        self.h = np.zeros((*first, hidden), np.float32)
+        self.c = np.zeros((*first, hidden if maths.carried else 0), np.float32)
         self._buffers = np.zeros(layout.activations, np.float32), np.zeros(layout.packed, np.float32)
         self._plan = layout.plan()
         run, finish = engine.forward_phases(maths)
         states, packed = (each.ctypes.data for each in self._buffers)
-        gates = states + 4 * layout.states_block
+        gates = states + 4 * layout.blocks * layout.states_block
+        memories = gates + 4 * layout.blocks * layout.gates_block
         h, c = self.h.ctypes.data, self.c.ctypes.data
         self._plan.set(**engine.shared_functions(), forward=run, finish=finish)
-        self._plan.set(states=states, gates=gates, memories=gates + 4 * layout.gates_block)
+        self._plan.set(states=states, gates=gates, memories=memories)
         self._plan.set(x=self.x.ctypes.data, y=h, h_first=h, m_first=c, m_last=c)
         for name, shape in zip(WEIGHTS, layout.weights, strict=True):
             self._plan.set(**{name: packed})
@@ -62,11 +65,11 @@ class Stepper:
         dense = [None if each is None else each.detach().contiguous() for each in weights]
         addresses = [0 if each is None else each.data_ptr() for each in dense]
         engine.pack_forward()(self._plan.address, *addresses)
-        self._run, self._address = engine.run_forward(), self._plan.address
+        self._run, self._address, self._blocks = engine.run_forward(), self._plan.address, layout.blocks
 
     def __call__(self) -> NDArray[np.float32]:
         """One step; gives `h`, which the next step overwrites."""
-        self._run(self._address, 0, 1, 0)
+        self._run(self._address, 0, self._blocks, 0)
         return self.h
 
     def set_state(self, state: State) -> None:

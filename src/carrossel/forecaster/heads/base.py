@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -121,14 +122,11 @@ def interpolate(
     levels: Sequence[float], known: Sequence[float], values: Float[Tensor, "*rest known"]
 ) -> Float[Tensor, "*rest levels"]:
     """Quantiles at `levels` from those at `known`, linearly between, the outermost beyond."""
-    at = torch.as_tensor(known, dtype=values.dtype, device=values.device)
     columns = []
     for level in levels:
-        right = (
-            int(torch.searchsorted(at, torch.tensor(level, dtype=at.dtype)).clamp(1, len(at) - 1)) if len(at) > 1 else 0
-        )
+        right = min(max(bisect_left(known, level), 1), len(known) - 1)
         left = max(right - 1, 0)
-        span = float(at[right] - at[left]) or 1.0
-        share = min(max((level - float(at[left])) / span, 0.0), 1.0)
+        span = known[right] - known[left] or 1.0
+        share = min(max((level - known[left]) / span, 0.0), 1.0)
         columns.append(values[..., left] + share * (values[..., right] - values[..., left]))
     return torch.stack(columns, dim=-1)

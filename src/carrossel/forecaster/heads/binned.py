@@ -72,17 +72,17 @@ class Binned(Head, kind="binned"):
         self, raw: Float[Tensor, "batch horizons outputs"], levels: Sequence[float]
     ) -> Float[Tensor, "batch horizons levels"]:
         """Linear within a bin."""
-        cumulated = raw.softmax(-1).cumsum(-1)
+        cumulated = raw.double().softmax(-1).cumsum(-1)  # a rounding error grows with 1 / (probability of the bin)
         start = torch.nn.functional.pad(cumulated, (1, 0))
         columns = []
         for level in levels:
             number = (cumulated < level).sum(-1, keepdim=True).clamp(max=self.config.bins - 1)
             below, above = start.gather(-1, number), start.gather(-1, number + 1)
-            edges = self.edges.expand(*number.shape[:-2], -1, -1)
+            edges = self.edges.double().expand(*number.shape[:-2], -1, -1)
             left, right = edges.gather(-1, number), edges.gather(-1, number + 1)
             share = ((level - below) / (above - below).clamp(min=1e-12)).clamp(0, 1)
             columns.append(left + share * (right - left))
-        return torch.cat(columns, dim=-1)
+        return torch.cat(columns, dim=-1).to(raw.dtype)
 
     def likeliest(
         self, raw: Float[Tensor, "batch horizons outputs"], count: int = len(MOVES)

@@ -15,13 +15,14 @@ from carrossel.windows.features.periods import bars_in_periods
 from carrossel.windows.features.registry import FEATURES, feature
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
+
+    from carrossel.windows.features.registry import Bars
 
 __all__ = ["FEATURES", "bars_before", "compute_features", "feature"]
 
 
-def compute_features(bars: pd.DataFrame, names: tuple[str, ...]) -> NDArray[np.float64]:
+def compute_features(bars: Bars, names: tuple[str, ...]) -> NDArray[np.float64]:
     """Feature matrix, shape [time, features].
 
     Raises:

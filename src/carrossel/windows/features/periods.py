@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from carrossel.windows.columns import BarColumns
+from carrossel.windows.features.registry import stamps
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from carrossel.windows.features.registry import Bars
 
 Period = Literal["day", "week", "month"]
 
@@ -29,14 +34,14 @@ def bars_in_periods(timestamps: NDArray[np.datetime64]) -> dict[Period, int]:
     Args:
         timestamps: of all bars, missing ones too, in UTC, oldest first, shape [time].
     """
-    stamps = np.asarray(timestamps, dtype="datetime64[ns]")
-    if len(stamps) < 2:  # noqa: PLR2004 - a step takes two bars
+    times = np.asarray(timestamps, dtype="datetime64[ns]")
+    if len(times) < 2:  # noqa: PLR2004 - a step takes two bars
         return {"day": 1, "week": 1, "month": 1}
-    steps = np.diff(stamps)
+    steps = np.diff(times)
     step = np.median(steps.view(np.int64)).astype("timedelta64[ns]")
     if step > _DAY:
         return {"day": 1, "week": max(1, round(7 * _DAY / step)), "month": max(1, round(30 * _DAY / step))}
-    dates, counts = np.unique(stamps.astype("datetime64[D]"), return_counts=True)
+    dates, counts = np.unique(times.astype("datetime64[D]"), return_counts=True)
     if len(counts) > 2:  # noqa: PLR2004 - the first date, the last, and one between
         day = round(float(np.median(counts[1:-1])))
     else:
@@ -47,7 +52,7 @@ def bars_in_periods(timestamps: NDArray[np.datetime64]) -> dict[Period, int]:
     return {"day": day, "week": day * (7 if weekends else 5), "month": day * (30 if weekends else 22)}
 
 
-def period_mean(bars: pd.DataFrame, values: NDArray[np.float64], period: Period) -> NDArray[np.float64]:
+def period_mean(bars: Bars, values: NDArray[np.float64], period: Period) -> NDArray[np.float64]:
     """Mean over the period that ends at each bar: of the bars that have a value, which must be at least half of them.
 
     Args:
@@ -57,6 +62,25 @@ def period_mean(bars: pd.DataFrame, values: NDArray[np.float64], period: Period)
     Returns:
         Shape [time]; NaN at a bar that has no value itself.
     """
-    length = bars_in_periods(bars["timestamp"].dt.tz_convert(None).to_numpy())[period]
-    mean = pd.Series(values).rolling(length, min_periods=(length + 1) // 2).mean().to_numpy()
+    length = (bars.keep(_lengths) if isinstance(bars, BarColumns) else _lengths(bars))[period]
+    least = (length + 1) // 2
+    if isinstance(bars, BarColumns):
+        mean = _rolling_mean(values, length, least)
+    else:
+        mean = pd.Series(values).rolling(length, min_periods=least).mean().to_numpy()
     return np.where(np.isfinite(values), mean, np.nan)
+
+
+def _lengths(bars: Bars) -> dict[Period, int]:
+    return bars_in_periods(stamps(bars))
+
+
+def _rolling_mean(values: NDArray[np.float64], length: int, least: int) -> NDArray[np.float64]:
+    """Of the finite values among each `length`; NaN for fewer than `least`. A hundred microseconds less than pandas' takes.
+
+    By cumulative sums, whose rounding grows with the series: for the few bars of a request it is far below pandas' last digits.
+    """
+    there = np.isfinite(values)
+    sums, counts = np.cumsum(np.where(there, values, 0.0)), np.cumsum(there)
+    sums[length:], counts[length:] = sums[length:] - sums[:-length], counts[length:] - counts[:-length]
+    return np.where(counts >= least, sums / np.maximum(counts, 1), np.nan)

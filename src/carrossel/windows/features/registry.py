@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from carrossel.windows.columns import BarColumns
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
     from numpy.typing import NDArray
 
-    Feature = Callable[[pd.DataFrame], NDArray[np.float64]]
+    Bars = pd.DataFrame | BarColumns
+    Feature = Callable[[Bars], NDArray[np.float64]]
 
 FEATURES: dict[str, Feature] = {}
 
@@ -23,11 +26,21 @@ def feature(function: Feature) -> Feature:
     return function
 
 
-def column(bars: pd.DataFrame, name: str) -> NDArray[np.float64]:
+def column(bars: Bars, name: str) -> NDArray[np.float64]:
     """One column of the bars, shape [time]."""
-    return bars[name].to_numpy(dtype=np.float64)
+    return np.asarray(bars[name], dtype=np.float64)
+
+
+def stamps(bars: Bars) -> NDArray[np.datetime64]:
+    """The bars' timestamps, UTC, datetime64[ns], shape [time]."""
+    if isinstance(bars, BarColumns):
+        return bars.timestamps
+    return np.asarray(bars["timestamp"].dt.tz_convert(None), dtype="datetime64[ns]")
 
 
 def change(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Difference to the bar before, NaN at the first."""
-    return np.diff(values, prepend=np.nan)
+    found = np.empty_like(values)
+    found[:1] = np.nan
+    np.subtract(values[1:], values[:-1], out=found[1:])
+    return found

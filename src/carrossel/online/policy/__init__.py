@@ -1,0 +1,1 @@
+"""Backtest of retraining policies: how much skill does how much retraining buy?"""

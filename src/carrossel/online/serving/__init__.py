@@ -1,0 +1,1 @@
+"""Serving over HTTP: raw bars in, forecast and interval out, without torch."""

@@ -1,0 +1,113 @@
+"""`carrossel serve`: the application on a port, until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import partial
+from typing import TYPE_CHECKING
+
+from carrossel.config import load_params, lookup
+from carrossel.errors import ConfigError, ServingError
+from carrossel.online.database import read_online
+from carrossel.tracking.config import tracking_root
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from carrossel.online.champion import Champion
+    from carrossel.online.config import Online, Serve
+
+HOST = "127.0.0.1"
+
+
+def serve(dataset: str | None = None, port: int | None = None, environment: Mapping[str, str] = os.environ) -> None:
+    """Serve forecasts until interrupted or told to terminate; requests under way are answered first.
+
+    Args:
+        dataset: the only one to serve; every one of params.yaml if not given.
+        port: in place of section `online.serve`'s.
+
+    Raises:
+        ConfigError: if params.yaml isn't valid or has no such dataset.
+        ServingError: if the address is taken, or open to others without a token.
+    """
+    params, online, root = load_params(), read_online(), tracking_root()
+    settings = online.serve if port is None else online.serve.model_copy(update={"port": port})
+    token = read_token(settings, environment)
+    known = tuple(lookup("datasets", params))
+    if dataset is not None and dataset not in known:
+        raise ConfigError(f"datasets has no {dataset!r}; it has: {', '.join(known)}.")
+    with listen(settings.host, settings.port) as listener:
+        import uvicorn
+
+        from carrossel.online.serving.app import create_app
+        from carrossel.online.serving.models import ServedModels
+
+        models = ServedModels(
+            known if dataset is None else (dataset,), params, partial(_find, root=root, online=online)
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(models, settings, token),
+                http="httptools",
+                loop="auto",  # uvloop where there is one
+                ws="none",
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+                date_header=False,
+                timeout_graceful_shutdown=10,
+            )
+        )
+        print(f"forecasts: http://{settings.host}:{settings.port} (docs at /docs, end with Ctrl-C)", flush=True)
+        try:
+            server.run(sockets=[listener])
+        except KeyboardInterrupt:  # uvicorn has stopped in good order, and raises what it caught again
+            return
+
+
+def read_token(settings: Serve, environment: Mapping[str, str]) -> str | None:
+    """The bearer token, or None for a server that only this machine reaches.
+
+    Raises:
+        ServingError: if other machines could reach a server without one, or it isn't printable ASCII.
+    """
+    token = environment.get(settings.token_variable) or None
+    if token is None and settings.host != HOST:
+        raise ServingError(
+            f"online.serve.host = {settings.host!r} is open to other machines: set {settings.token_variable} to a "
+            f"token, or take {HOST}."
+        )
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        raise ServingError(f"{settings.token_variable} must be printable ASCII without blanks, as an HTTP header is.")
+    return token
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections.
+
+    Raises:
+        ServingError: if the address is taken or isn't this machine's.
+    """
+    listener = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise ServingError(f"port {port} of {host}: {error.strerror}. End what uses it, or name another.") from None
+    return listener
+
+
+def _find(dataset: str, *, root: Path, online: Online) -> Champion:
+    import pandas as pd
+
+    from carrossel.online.champion import find_champion
+
+    return find_champion(dataset, root, expires=online.champion.expires, now=pd.Timestamp.now("UTC"))

@@ -1,0 +1,191 @@
+"""One bar in, forecast out: a stored forecaster's network, one step per bar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from carrossel.cells.base import State
+from carrossel.errors import ConfigError, ModelError
+from carrossel.forecaster.stored import Forecast
+from carrossel.targets.base import QUANTILES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from carrossel.cells.base import Cell
+    from carrossel.forecaster.stored import StoredForecaster
+    from carrossel.targets.base import Values
+
+    Floats = NDArray[np.float32]
+
+StateKind = Literal["window", "carried"]
+
+
+class Ticker:
+    """A network that gets one bar at a time.
+
+    `window`: each forecast is the one of a fresh window of `lookback` bars, as `StoredForecaster.predict` gives it. As many
+    windows as the lookback has bars are under way, each a bar younger than the one before; a bar takes all of them one step
+    further, one is complete and the next begins. That is as much arithmetic as the whole window, in one product instead of
+    `lookback` ones after another.
+    `carried`: the state goes on from bar to bar without end, as an unrolling over the whole past does.
+
+    Not for two threads at once.
+
+    Args:
+        stored: its weights are copied, so later changes to them aren't seen.
+        state: see above.
+
+    Attributes:
+        seen: bars in a row since the last one that was missing.
+    """
+
+    def __init__(self, stored: StoredForecaster, state: StateKind = "window") -> None:
+        self.stored, self.kind = stored, state
+        self.lookback = stored.windows.lookback
+        self.seen = 0
+        self._slots = self.lookback if state == "window" else 1
+        self._layers = [_stepping(cell, self._slots) for cell in stored.network.cells]
+        linear = stored.network.head.linear
+        self._weight, self._bias = (each.detach().numpy().copy() for each in (linear.weight, linear.bias))
+
+    @property
+    def complete(self) -> bool:
+        """Whether enough bars in a row were seen for a forecast."""
+        return self.seen >= self.lookback
+
+    def tick(self, features: Floats, last_close: float) -> Forecast | None:
+        """Take a bar and forecast what comes after it.
+
+        Args:
+            features: scaled, [features]; a NaN means that the bar is missing, and starts over.
+            last_close: the bar's.
+
+        Returns:
+            Of one window, in the target's unit; None until `complete`. Likeliest moves aren't given.
+        """
+        h = self.push(features)
+        if h is None or not self.complete:
+            return None
+        head = self.stored.network.head
+        flat = self._weight @ h + self._bias
+        with torch.inference_mode():
+            raw = torch.from_numpy(flat).view(1, head.horizons, -1)
+            point, levels = head.point(raw), head.quantiles(raw, QUANTILES)
+        close = np.array(last_close, np.float64)
+        return Forecast(self._report(point, close), None if levels is None else self._report(levels, close))
+
+    def push(self, features: Floats) -> Floats | None:
+        """Take a bar without a forecast; gives the top layer's h of the oldest window under way, or None if the bar is missing."""
+        if not np.isfinite(features).all():
+            self.reset()
+            return None
+        slot = self.seen % self._slots
+        if self.kind == "window":
+            for layer in self._layers:  # a window begins in the place of the one that was complete
+                layer.h[slot] = 0
+                layer.c[slot] = 0
+        values: Floats = features
+        for layer in self._layers:
+            layer.x[:] = values
+            values = layer()
+        self.seen += 1
+        h: Floats = values[self.seen % self._slots]
+        return h
+
+    def fill(self, rows: Floats) -> None:
+        """Start over and take bars without forecasts: all of them if the state is carried, else the last `lookback`.
+
+        Args:
+            rows: scaled features, oldest first, [time, features].
+        """
+        self.reset()
+        for row in rows if self.kind == "carried" else rows[-self.lookback :]:
+            self.push(row)
+
+    def reset(self) -> None:
+        """Forget all bars."""
+        self.seen = 0
+        for layer in self._layers:
+            layer.h[:] = 0
+            layer.c[:] = 0
+
+    def save(self) -> bytes:
+        """What it takes to go on from here in another process, to the last bit (safetensors)."""
+        tensors: dict[str, NDArray[np.generic]] = {"seen": np.array([self.seen], np.int64)}
+        for depth, layer in enumerate(self._layers):
+            tensors |= {f"h{depth}": layer.h, f"c{depth}": layer.c}
+        return save(tensors)
+
+    def restore(self, state: bytes) -> None:
+        """Go on from `save`.
+
+        Raises:
+            ModelError: if it is damaged or another network's.
+        """
+        try:
+            tensors = load(state)
+            parts = [(tensors[f"h{depth}"], tensors[f"c{depth}"]) for depth in range(len(self._layers))]
+            seen = int(tensors["seen"][0])
+        except (SafetensorError, KeyError) as error:
+            raise ModelError(
+                f"a stored state is damaged or another network's ({error}); start from a window."
+            ) from None
+        for layer, (h, c) in zip(self._layers, parts, strict=True):
+            if h.shape != layer.h.shape or c.shape != layer.c.shape:
+                raise ModelError(f"a stored state has {h.shape[-1]} units, the network {layer.h.shape[-1]}.")
+        for layer, (h, c) in zip(self._layers, parts, strict=True):
+            layer.h[:], layer.c[:] = h, c
+        self.seen = seen
+
+    def _report(self, scaled: torch.Tensor, last_close: Values) -> Values:
+        values = scaled.numpy().astype(np.float64)
+        further = (-1,) + (1,) * (values.ndim - 2)
+        center, scale = (getattr(self.stored.label_scaler, name).reshape(further) for name in ("center", "scale"))
+        return self.stored.target.report(values * scale + center, last_close)
+
+
+class _Stepping(Protocol):
+    """A cell with states of several sequences in place: write `x`, call it, read `h`."""
+
+    x: Floats
+    h: Floats
+    c: Floats
+
+    def __call__(self) -> Floats: ...
+
+
+def _stepping(cell: Cell, sequences: int) -> _Stepping:
+    try:
+        from carrossel.cells.kernels.stepping import Stepper  # imports numba
+    except ImportError:
+        return _Loop(cell, sequences)
+    try:
+        return Stepper(cell, sequences)
+    except ConfigError:
+        return _Loop(cell, sequences)
+
+
+class _Loop:
+    """The cell's own equations, for cells without gate maths."""
+
+    def __init__(self, cell: Cell, sequences: int) -> None:
+        self.cell = cell
+        state = cell.initial_state(sequences)
+        self.x = np.zeros((sequences, cell.input_size), np.float32)
+        self.h = state.h.detach().numpy()
+        self.c = np.zeros((sequences, 0), np.float32) if state.c is None else state.c.detach().numpy()
+
+    def __call__(self) -> Floats:
+        with torch.inference_mode():
+            before = State(torch.from_numpy(self.h), torch.from_numpy(self.c) if self.cell.has_memory else None)
+            after = self.cell.step(self.cell.project(torch.from_numpy(self.x)), before)
+            self.h[:] = after.h.numpy()
+            if after.c is not None:
+                self.c[:] = after.c.numpy()
+        return self.h
