@@ -177,8 +177,6 @@ def inspect_predictions(root: Path) -> list[str]:
     found = [f"{int(origins.duplicated().sum())} bars have two predictions"] if origins.has_duplicates else []
     if lost := len(pd.date_range(origins[0], origins[-1], freq="1h").difference(origins)):
         found.append(f"{lost} bars have no prediction")
-    if late := int(rows["late"].sum()):
-        found.append(f"{late} predictions came after their truth")
     due = rows["time"] <= origins[-1]
     if lacking := int(rows.loc[due, "truth"].isna().sum()):
         found.append(f"{lacking} predictions have no score")
