@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -88,8 +88,15 @@ class Ended(RuntimeError):
     """A command that should have run to its end didn't."""
 
 
-def run(arguments: Sequence[str], root: Path, kill_after: float | None = None, *, children: bool = False) -> float:
-    """Run a command to its end, or kill it: seconds it ran.
+class Run(NamedTuple):
+    """How a command ended."""
+
+    seconds: float
+    killed: bool
+
+
+def run(arguments: Sequence[str], root: Path, kill_after: float | None = None, *, children: bool = False) -> Run:
+    """Run a command to its end, or kill it.
 
     Args:
         kill_after: seconds.
@@ -99,6 +106,7 @@ def run(arguments: Sequence[str], root: Path, kill_after: float | None = None, *
         Ended: if it wasn't killed and didn't end with 0.
     """
     began = time.monotonic()
+    killed = False
     with (root / "output.txt").open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "carrossel", *arguments],
@@ -111,6 +119,7 @@ def run(arguments: Sequence[str], root: Path, kill_after: float | None = None, *
         try:
             status = process.wait(LONGEST_SECONDS if kill_after is None else kill_after)
         except subprocess.TimeoutExpired:
+            killed = True
             with suppress(ProcessLookupError):
                 (os.killpg if children or kill_after is None else os.kill)(process.pid, signal.SIGKILL)
             process.wait()
@@ -120,14 +129,15 @@ def run(arguments: Sequence[str], root: Path, kill_after: float | None = None, *
             if status:
                 tail = (root / "output.txt").read_text(encoding="utf-8", errors="replace")[-2000:]
                 raise Ended(f"{' '.join(arguments)} ended with {status}:\n{tail}")
-    return time.monotonic() - began
+    return Run(time.monotonic() - began, killed)
 
 
 def inspect_files(root: Path) -> list[str]:
     """Parquet files that aren't whole."""
     broken = []
     for file in sorted((root / "data").rglob("*.parquet")):
-        if file.name.startswith("."):  # what a killed process was writing under a temporary name
+        # what a killed process was writing under a temporary name, a file or a folder
+        if any(part.startswith(".") for part in file.relative_to(root).parts):
             continue
         try:
             pq.read_table(file)
@@ -140,7 +150,7 @@ def inspect_registry(root: Path) -> list[str]:
     """Keys with two versions or decisions, and aliases that aren't what the ledger says."""
     from carrossel.online.ledger import APPLIED, DECIDED, open_ledger
     from carrossel.tracking.mlflow_recorder import KEY_TAG
-    from carrossel.tracking.registry import CHAMPION, model_name, read_aliases
+    from carrossel.tracking.registry import model_name, read_aliases
     from carrossel.tracking.store import open_tracking
 
     os.environ["CARROSSEL_ROOT"] = str(root)
@@ -156,14 +166,21 @@ def inspect_registry(root: Path) -> list[str]:
     applied = [entry for entry in entries if entry.event == APPLIED]
     if len(applied) != len(keys):
         found.append(f"{len(keys)} decisions, {len(applied)} applied")
-    champion = None
-    for entry in entries:
-        if entry.event == DECIDED and entry.verdict == "promoted":
-            champion = entry.version_to
-    held = read_aliases(store, name).get(CHAMPION) if versions else None
-    if held != champion:
-        found.append(f"the ledger says champion {champion}, the registry {held}")
+    with open_ledger(root) as ledger:
+        state, _ = ledger.find_state(DATASET)
+    said = (state.aliases if state else None) or {}
+    held = read_aliases(store, name) if versions else {}
+    if held != said:
+        found.append(f"the ledger says {said}, the registry {held}")
     return found
+
+
+def count_promotions(root: Path) -> int:
+    """Challengers that became champion: without any, no alias was ever moved and little was tried."""
+    from carrossel.online.ledger import DECIDED, open_ledger
+
+    with open_ledger(root) as ledger:
+        return sum(entry.event == DECIDED and entry.verdict == "promoted" for entry in ledger.entries(DATASET))
 
 
 def inspect_predictions(root: Path) -> list[str]:
@@ -177,6 +194,8 @@ def inspect_predictions(root: Path) -> list[str]:
     found = [f"{int(origins.duplicated().sum())} bars have two predictions"] if origins.has_duplicates else []
     if lost := len(pd.date_range(origins[0], origins[-1], freq="1h").difference(origins)):
         found.append(f"{lost} bars have no prediction")
+    if late := int((rows["late"] | (rows["made_at"] >= rows["time"] + pd.Timedelta(1, "h"))).sum()):
+        found.append(f"{late} predictions came after their truth")
     due = rows["time"] <= origins[-1]
     if lacking := int(rows.loc[due, "truth"].isna().sum()):
         found.append(f"{lacking} predictions have no score")
@@ -185,29 +204,37 @@ def inspect_predictions(root: Path) -> list[str]:
     return found
 
 
-def drill(victim: str, arguments: Sequence[str], root: Path, kills: int, draw: random.Random) -> int:
-    """Kill, run again, look: number of faults."""
-    run(arguments, root)
-    usual = run(arguments, root)
-    print(f"{victim}: undisturbed {usual:.1f} s", flush=True)
-    faults = 0
+def drill(
+    victim: str, arguments: Sequence[str], root: Path, kills: int, draw: random.Random, usual: float | None
+) -> tuple[int, int]:
+    """Kill, run again, look: number of kills and of faults.
+
+    Args:
+        usual: seconds within which to kill; as long as an undisturbed run takes if not given.
+    """
+    if usual is None:
+        run(arguments, root)  # the first has no champion to compare with
+        usual = run(arguments, root).seconds
+        print(f"{victim}: undisturbed {usual:.1f} s", flush=True)
+    killed = faults = 0
     for number in range(kills):
         moment = usual * (number + draw.random()) / kills
         children = bool(number % 2)
-        run(arguments, root, moment, children=children)
+        first = run(arguments, root, moment, children=children)
+        killed += first.killed
         broken = inspect_files(root)
         try:
             run(arguments, root)
         except Ended as error:
             broken.append(str(error))
         broken += inspect_files(root) + inspect_registry(root) + inspect_predictions(root)
-        who = "it and its children" if children else "it alone"
+        who = ("it and its children" if children else "it alone") if first.killed else "nothing, it had ended"
         print(
-            f"{victim} {number + 1:>3}/{kills}  killed {who:19} after {moment:5.1f} s  {'; '.join(broken) or 'whole'}",
+            f"{victim} {number + 1:>3}/{kills}  killed {who:21} after {moment:5.1f} s  {'; '.join(broken) or 'whole'}",
             flush=True,
         )
         faults += len(broken)
-    return faults
+    return killed, faults
 
 
 def main() -> int:
@@ -218,15 +245,18 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="make the project here and leave it there")
     options = parser.parse_args()
     draw = random.Random(options.seed)  # noqa: S311 - moments, not secrets
-    retrains, watches = (1, 2) if options.quick else (options.kills, options.kills)
+    kills = 1 if options.quick else options.kills
     with tempfile.TemporaryDirectory(prefix="carrossel-drill-", ignore_cleanup_errors=True) as temporary:
         root = options.keep or Path(temporary)
         root.mkdir(parents=True, exist_ok=True)
         make_project(root)
-        faults = drill("watch", [*WATCH, "40"], root, watches, draw)
-        faults += drill("retrain", RETRAIN, root, retrains, draw)
-    print(f"kill: {faults} faults after {retrains + watches} kills (0)")
-    return int(faults > 0)
+        watched = drill("watch", [*WATCH, "40"], root, kills, draw, 6.0 if options.quick else None)
+        retrained = drill("retrain", RETRAIN, root, kills, draw, 15.0 if options.quick else None)
+        promotions = count_promotions(root)
+    print(f"promotions: {promotions} (at least 1)")
+    killed, faults = watched[0] + retrained[0], watched[1] + retrained[1]
+    print(f"kill: {faults} faults after {killed} kills (0)")
+    return int(faults > 0 or not promotions)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def test_a_best_that_beats_persistence_on_test_becomes_champion(
     assert evaluation["winners_on_test"] == ["gru"]
     assert evaluation["beats_persistence_on_test"] is True
     assert evaluation["alias"] == "champion"
-    assert "registered as champion" in evaluation["registration"]
+    assert "gate of the champion" in evaluation["registration"]
 
 
 def test_a_one_lag_copycat_is_an_echo_and_too_much_skill_is_suspicious(

@@ -112,7 +112,7 @@ def test_the_headline_names_the_best_baseline_and_claims_what_the_test_bears_out
 
 
 def test_only_one_that_beats_persistence_is_registered_as_champion() -> None:
-    assert "registered as champion" in describe_registration("lstm", judgement("beats persistence"))
+    assert "gate of the champion" in describe_registration("lstm", judgement("beats persistence"))
     assert describe_registration("lstm", judgement("echo")).endswith("'echo': it is registered as challenger.")
 
 

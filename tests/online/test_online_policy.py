@@ -401,6 +401,12 @@ def test_the_sentence_claims_what_the_tests_bear_out(weekly, daily, sentence):
     assert conclude(done, find(done)).startswith(sentence)
 
 
+def test_a_retraining_that_helps_a_hopeless_model_is_called_that():
+    done = planted(never_expanding=noise(9, 0), every_7d_expanding=noise(4, 0))  # persistence is off by 2
+    sentence = conclude(done, find(done))
+    assert sentence.startswith("Retraining ar on walk pays, but not beside 'tomorrow = today' (skill −")
+
+
 def test_where_nothing_was_retrained_nothing_is_claimed():
     done = planted(never_expanding=noise(1, 0), never_rolling=noise(0.5, 0))
     assert conclude(done, find(done)) == "Nothing was retrained: ar on walk had one fit under every policy."

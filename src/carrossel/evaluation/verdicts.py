@@ -84,11 +84,11 @@ def _describe_against(baseline: str | None, against: Mapping[str, float] | None)
 
 
 def describe_registration(best: str, found: Judgement) -> str:
-    """Which alias the rule gives to the best by validation, and why."""
+    """What the best by validation deserves, and why; the alias itself is decided at the gate."""
     if found.verdict == "beats persistence":
         return (
             f"{best} is best by validation and beats 'tomorrow = today' on test ({format_p(found.p_corrected)}): "
-            "it is registered as champion."
+            "it goes to the gate of the champion."
         )
     return f"{best} is best by validation; on test the verdict is '{found.verdict}': it is registered as challenger."
 

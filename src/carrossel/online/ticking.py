@@ -11,8 +11,10 @@ from safetensors.numpy import load, save
 
 from carrossel.cells.base import State
 from carrossel.errors import ConfigError, ModelError
+from carrossel.forecaster.heads.point import Point
 from carrossel.forecaster.stored import Forecast
 from carrossel.targets.base import QUANTILES
+from carrossel.windows.scaling import Scaler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +54,11 @@ class Ticker:
         self._slots = self.lookback if state == "window" else 1
         self._layers = [_stepping(cell, self._slots) for cell in stored.network.cells]
         linear = stored.network.head.linear
+        scaler = stored.label_scaler
+        further = {ndim: (-1,) + (1,) * (ndim - 2) for ndim in (2, 3)}  # [1, horizons], [1, horizons, levels]
+        self._label_scalers = {
+            ndim: Scaler(scaler.center.reshape(shape), scaler.scale.reshape(shape)) for ndim, shape in further.items()
+        }
         self._weight, self._bias = (each.detach().numpy().copy() for each in (linear.weight, linear.bias))
 
     @property
@@ -72,13 +79,15 @@ class Ticker:
         h = self.push(features)
         if h is None or not self.complete:
             return None
+        flat, close = self._weight @ h + self._bias, np.array(last_close, np.float64)
         head = self.stored.network.head
-        flat = self._weight @ h + self._bias
+        if isinstance(head, Point):  # its numbers are the forecast: no need of torch, which takes longer than the step
+            return Forecast(self._report(flat[None], close), None)
         with torch.inference_mode():
             raw = torch.from_numpy(flat).view(1, head.horizons, -1)
             point, levels = head.point(raw), head.quantiles(raw, QUANTILES)
-        close = np.array(last_close, np.float64)
-        return Forecast(self._report(point, close), None if levels is None else self._report(levels, close))
+        found = None if levels is None else self._report(levels.numpy(), close)
+        return Forecast(self._report(point.numpy(), close), found)
 
     def push(self, features: Floats) -> Floats | None:
         """Take a bar without a forecast; gives the top layer's h of the oldest window under way, or None if the bar is missing."""
@@ -143,11 +152,9 @@ class Ticker:
             layer.h[:], layer.c[:] = h, c
         self.seen = seen
 
-    def _report(self, scaled: torch.Tensor, last_close: Values) -> Values:
-        values = scaled.numpy().astype(np.float64)
-        further = (-1,) + (1,) * (values.ndim - 2)
-        center, scale = (getattr(self.stored.label_scaler, name).reshape(further) for name in ("center", "scale"))
-        return self.stored.target.report(values * scale + center, last_close)
+    def _report(self, scaled: Floats, last_close: Values) -> Values:
+        scaler = self._label_scalers[scaled.ndim]
+        return self.stored.target.report(scaler.inverse(scaled.astype(np.float64)), last_close)
 
 
 class _Stepping(Protocol):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from carrossel.evaluation.judgement import SEED
 from carrossel.evaluation.significance import LEVEL, bootstrap_skill, diebold_mariano, holm
-from carrossel.evaluation.verdicts import format_p, format_percent
+from carrossel.evaluation.verdicts import format_p, format_percent, format_skill
 from carrossel.online.policy.policies import NEVER, RetrainingPolicy
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def conclude(backtest: Backtest, findings: Sequence[Finding]) -> str:
     """Does retraining pay, and more often more? One sentence that claims what the tests bear out.
 
     The cheapest policy that is better than never retraining is named, and the best of those that retrain more often than it,
-    tested against it and corrected for their number.
+    tested against it and corrected for their number. Where even that one can't be told from 'tomorrow = today', it says so.
     """
     what = f"{backtest.model} on {backtest.dataset}"
     tried = f"corrected for {len(findings) - 1} tried"
@@ -137,9 +137,14 @@ def conclude(backtest: Backtest, findings: Sequence[Finding]) -> str:
             "instead of 1."
         )
     cheapest, gain = min(winners, key=lambda pair: pair[0].cpu_seconds)
+    futile = (
+        ""
+        if cheapest.skill.lower > 0
+        else f", but not beside 'tomorrow = today' (skill {format_skill(cheapest.skill.skill)})"
+    )
     head = (
-        f"Retraining {what} pays: {cheapest.policy.name}, the cheapest policy that helps, has {_compare(cheapest.value)} squared "
-        f"error than never retraining ({format_p(gain.p_corrected)}, {tried}) for {cheapest.fits} fits instead of 1"
+        f"Retraining {what} pays{futile}: {cheapest.policy.name}, the cheapest policy that helps, has {_compare(cheapest.value)} "
+        f"squared error than never retraining ({format_p(gain.p_corrected)}, {tried}) for {cheapest.fits} fits instead of 1"
     )
     oftener = [found.policy.name for found, _ in refitted if found.fits > cheapest.fits]
     if not oftener:

@@ -77,7 +77,7 @@ def render_table(backtest: Backtest, findings: Sequence[Finding]) -> Table:
     title = f"{backtest.dataset}: policies for {backtest.model} on {findings[0].rows:,} forecasts"
     table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
     table.add_column("policy", no_wrap=True)
-    for heading in ("fits", "CPU s", "skill", "95 % interval", "beside never", "p"):
+    for heading in ("fits", "CPU s", "skill", "95 % interval", "vs never", "p"):
         table.add_column(heading, justify="right", no_wrap=True)
     for found in findings:
         gain = found.gain

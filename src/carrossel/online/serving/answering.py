@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from carrossel.online.config import Serve
     from carrossel.online.serving.metrics import Metrics
     from carrossel.online.serving.models import ServedModels
+
+_log = logging.getLogger(__name__)
 
 
 class Guard:
@@ -53,19 +56,25 @@ class Forecasting:
         self.models, self.settings, self.metrics = models, settings, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started, dataset, status = perf_counter(), "", 200
+        started: float | None = None
+        dataset, status = "", 200
         try:
-            query = read_query(await _read_body(scope, receive, self.settings.largest_body), self.settings.most_bars)
+            whole = await _read_body(scope, receive, self.settings.largest_body)
+            started = perf_counter()  # how long a client takes to send it says nothing of the server
+            query = read_query(whole, self.settings.most_bars)
             dataset = _choose(query.dataset, self.models)
             body = orjson.dumps(self.models[dataset].answer(query.bars))
         except Refused as refusal:
             status, body = refusal.status, orjson.dumps({"detail": str(refusal)})
         except _Gone:
             return
+        except Exception:
+            _log.exception("a forecast of %s failed", dataset or "no dataset")
+            status, body = 500, orjson.dumps({"detail": "the forecast failed; the server's log says why."})
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-        self.metrics.count(dataset, status, perf_counter() - started)
+        self.metrics.count(dataset, status, None if started is None else perf_counter() - started)
 
 
 class _Gone(Exception):

@@ -45,14 +45,16 @@ class Metrics:
             "carrossel_refreshed_timestamp_seconds", "When the aliases were last looked at.", registry=self.registry
         )
 
-    def count(self, dataset: str, status: int, seconds: float) -> None:
+    def count(self, dataset: str, status: int, seconds: float | None) -> None:
         """One request answered.
 
         Args:
             dataset: one that is served, or empty: a label must not take whatever a client sends.
+            seconds: from a whole body to the answer; None where the body was refused before.
         """
         self._requests.labels(dataset, status).inc()
-        self._seconds.observe(seconds)
+        if seconds is not None:
+            self._seconds.observe(seconds)
 
     def refresh(self, served: Mapping[str, Served]) -> None:
         """The aliases were looked at."""

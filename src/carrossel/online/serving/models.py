@@ -36,7 +36,7 @@ class Served:
         forecaster: of that champion; None with persistence.
         persistence: of the dataset's own question.
         horizons: of that question.
-        problem: why what serves isn't what the alias names; None while all is well.
+        problem: why what serves isn't, or may not be, what the alias names; None while all is well.
         written: when the forecaster's files were, since a version of that number may be another one's tomorrow.
     """
 
@@ -156,12 +156,14 @@ class ServedModels:
         try:
             champion = self.find(dataset)
             if champion.folder is None:
-                return replace(now, champion=champion, forecaster=None, problem=None)
+                return replace(now, champion=champion, forecaster=None, problem=champion.problem)
             written = (champion.folder / MANIFEST).stat().st_mtime_ns
             if now.forecaster is not None and (now.champion.folder, now.written) == (champion.folder, written):
-                return replace(now, champion=champion, problem=None)
+                return replace(now, champion=champion, problem=champion.problem)
             forecaster = LightForecaster.load(champion.folder)
-            return replace(now, champion=champion, forecaster=forecaster, problem=None, written=written)
+            return replace(
+                now, champion=champion, forecaster=forecaster, problem=champion.problem, written=written
+            )
         except (CarrosselError, OSError) as error:
             what = "can't be served" if isinstance(error, ModelError) else "can't be asked for"
             return replace(now, problem=f"{dataset}'s champion {what}: {' '.join(str(error).split())}")

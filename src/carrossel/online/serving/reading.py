@@ -153,7 +153,8 @@ def _read_stamps(values: list[Any]) -> NDArray[np.datetime64]:
         raise Refused(422, "column timestamp must hold ISO 8601 strings, such as 2024-01-31T17:00:00Z.")
     text = "\n".join(values) + "\n"
     try:
-        if _PLAIN.fullmatch(text):
+        # A value with a line break of its own would be read as two.
+        if _PLAIN.fullmatch(text) and text.count("\n") == len(values):
             # numpy reads a hundred at once, but warns of zones: UTC, the only one there is, goes without saying.
             return np.array(
                 text.replace("Z\n", "\n").replace("+00:00\n", "\n").split("\n")[:-1], dtype="datetime64[ns]"

@@ -135,6 +135,7 @@ _REFUSALS = {
     "413": content(ERROR, "The body is too large."),
     "415": content(ERROR, "The body isn't said to be application/json."),
     "422": content(ERROR, "The body can't be forecast from; `detail` says why."),
+    "500": content(ERROR, "The forecast failed; the server's log says why."),
 }
 
 

@@ -187,5 +187,10 @@ class Answers:
             if (each.model, each.horizon, each.late) == (made.model, made.horizon, False)
         ]
         if own:
-            past = pd.concat([past, pd.DataFrame(own, columns=past.columns)], ignore_index=True)
-        return find_interval(made, past, told, place)
+            past = pd.concat([past, pd.DataFrame(own, columns=past.columns)])
+            # A bar that came late answers older forecasts than those that were scored already.
+            past = past.sort_values("origin", ignore_index=True)
+        try:
+            return find_interval(made, past, told, place)
+        except CarrosselError:  # a forecast without an interval is better than none
+            return None, None
