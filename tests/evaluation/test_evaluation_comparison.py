@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation_models import LAST_CLOSE, make_forecasts, make_forecasts_that_know, make_walk_forward
+from evaluation_models import (
+    LAST_CLOSE,
+    baseline_writer,
+    competitor_writer,
+    make_forecasts,
+    make_forecasts_that_know,
+    make_walk_forward,
+)
 
 from carrossel.errors import ModelError
 from carrossel.evaluation.comparison.contest import Contest, read_contest
@@ -57,11 +64,11 @@ def contest(write_competitor: Callable[..., Path], tmp_path: Path) -> Contest:
     return _score(tmp_path, "toy")
 
 
-@pytest.fixture
-def three_questions(
-    write_competitor: Callable[..., Path], write_baseline: Callable[..., Path], tmp_path: Path
-) -> list[Contest]:
+@pytest.fixture(scope="module")
+def three_questions(tmp_path_factory: pytest.TempPathFactory) -> list[Contest]:
     """A price, a log variance and a probability, each with two networks, two baselines and a walk-forward."""
+    tmp_path = tmp_path_factory.mktemp("three_questions")
+    write_competitor, write_baseline = competitor_writer(tmp_path), baseline_writer(tmp_path)
     contests = []
     for dataset, unit in (("toy", "price"), ("toy_volatility", "log_variance"), ("toy_direction", "probability")):
         question = {"dataset": dataset, "unit": unit}
