@@ -6,11 +6,10 @@ import sys
 
 import pandas as pd
 
-from carrossel import config, files, stage
-from carrossel.bars.archive.download import download_live
+from carrossel import config, stage
+from carrossel.bars.archive.download import download_live, download_stored
 from carrossel.bars.config import Dataset
 from carrossel.bars.sources.base import LiveSource, open_source
-from carrossel.bars.store import write_raw
 
 
 def work(name: str) -> None:
@@ -23,10 +22,7 @@ def work(name: str) -> None:
         archive = root / "data" / "archive" / name
         notes = download_live(source, archive, folder, dataset, pd.Timestamp.now("UTC"))
     else:
-        raw = source.fetch()
-        with files.replacing_folder(folder) as temporary:
-            write_raw(temporary, raw)
-        notes = (*raw.notes, f"{len(raw.frame):,} rows from {dataset.source.kind}")
+        notes = download_stored(source, folder)
     for note in notes:
         print(f"download@{name}: {note}")
 

@@ -132,6 +132,20 @@ def rollback(
 
 
 @app.command()
+def forget(
+    dataset: Annotated[str, typer.Argument(help="Name in params.yaml.")],
+    version: Annotated[str, typer.Argument(help="Number of the registered version.")],
+    reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "",
+) -> None:
+    """Delete a version from the registry; one that serves, served before or was tried last is kept."""
+    from carrossel.online.promotion import forget as forget_version
+
+    with _one_line_errors():
+        lookup(f"datasets.{dataset}", load_params())
+        typer.echo(f"{dataset}: {forget_version(dataset, version, reason=reason, actor='carrossel forget')}")
+
+
+@app.command()
 def warm() -> None:
     """Compile the cells' kernels once; later processes load them from numba's cache."""
     from carrossel.cells.kernels.warming import warm as warm_kernels
@@ -212,6 +226,7 @@ def retrain(
         bool, typer.Option("--once", help="Retrain now, once; `carrossel schedule` does it again and again.")
     ],
     dataset: Annotated[str | None, typer.Option(help="Name in params.yaml; every one if not given.")] = None,
+    actor: Annotated[str, typer.Option(help="Who asks, for the ledger.")] = "carrossel retrain",
 ) -> None:
     """Fetch, train challengers, let the gate decide; nothing happens twice.
 
@@ -222,7 +237,9 @@ def retrain(
     if not once:
         raise typer.BadParameter("say --once; for again and again there is: carrossel schedule")
     with _one_line_errors():
-        status = retrain_all([dataset] if dataset else None, project_root(), clock=_now, tell=_dated("retrain"))
+        status = retrain_all(
+            [dataset] if dataset else None, project_root(), clock=_now, actor=actor, tell=_dated("retrain")
+        )
     raise typer.Exit(status)
 
 

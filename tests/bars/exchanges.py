@@ -125,12 +125,13 @@ def _seconds(bars: pd.DataFrame) -> list[int]:
 
 
 def bitstamp(bars: pd.DataFrame) -> Any:
-    """Numbers as text; at most 1000, both ends included."""
+    """Numbers as text; the last `limit`, at most 1000, up to the end, which is included: `start` doesn't count."""
 
     def route(path: str, query: dict[str, str]) -> Reply | None:
         if path != "/api/v2/ohlc/btcusd/":
             return None
-        found = _inside(bars, int(query["start"]) * 10**9, int(query["end"]) * 10**9).iloc[-int(query["limit"]) :]
+        assert 1 <= int(query["limit"]) <= 1000
+        found = _inside(bars, 0, int(query["end"]) * 10**9).iloc[-int(query["limit"]) :]
         rows = [
             {"timestamp": str(time), **{name: str(bar[name]) for name in ("open", "high", "low", "close", "volume")}}
             for time, bar in zip(_seconds(found), found.to_dict("records"), strict=True)

@@ -21,8 +21,11 @@ from hypothesis import strategies as st
 
 from carrossel import files
 from carrossel.bars.archive import Archive, Update
+from carrossel.bars.archive.download import download_live
 from carrossel.bars.archive.visit import MOST_IN_GAPS
+from carrossel.bars.config import Dataset
 from carrossel.bars.sources.base import COLUMNS, LiveSource, LiveSourceConfig, frame_of
+from carrossel.bars.store import read_raw
 from carrossel.errors import BarsError, SourceError
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ def hours(count: float) -> pd.Timestamp:
 class Exchange(LiveSource):
     """Bars in memory; each test breaks one thing of it."""
 
+    kind = "fake"
+
     def __init__(self, bars: int = 0, *, step: pd.Timedelta = HOUR, start: pd.Timestamp = START, page: int = 7) -> None:
         super().__init__(LiveSourceConfig(kind="fake", start=start.to_pydatetime()), Path())
         self.step, self.page = step, page
@@ -48,6 +53,10 @@ class Exchange(LiveSource):
         self.asked: list[tuple[pd.Timestamp, pd.Timestamp]] = []
         self.pages_left: int | None = None
         self.name = "fake"
+        self.oldest: pd.Timestamp | None = None
+
+    def reach(self, now: pd.Timestamp) -> pd.Timestamp | None:
+        return self.oldest
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.name, "start": str(self.config.start), "options": (1, 2)}
@@ -236,6 +245,17 @@ def test_a_failure_with_nothing_stored_is_an_error_and_leaves_nothing(archive: A
     assert archive.update(exchange, hours(20)).added == 20
 
 
+def test_bars_that_a_source_no_longer_has_are_not_asked_for_and_that_is_told_once(archive: Archive) -> None:
+    exchange = Exchange(100)
+    exchange.oldest = hours(60)
+
+    first = archive.update(exchange, hours(90))
+    assert exchange.asked == [(hours(60), hours(90))]
+    assert first.failed == ("bars before 2024-02-01 12:00 UTC can't be had from this source: asked from then on.",)
+    assert (first.added, archive.read()["timestamp"].iloc[0]) == (30, hours(60))
+    assert archive.update(exchange, hours(95)).failed == ()
+
+
 def test_a_hole_is_asked_for_again_until_it_is_twice_as_old_each_time(archive: Archive) -> None:
     exchange = Exchange(800)
     exchange.hidden = {hours(3), hours(4)}
@@ -375,6 +395,24 @@ def test_two_writers_are_kept_apart(archive: Archive) -> None:
 
     with FileLock(archive.folder / ".lock"), pytest.raises(BarsError, match="another process is writing"):
         archive.update(Exchange(20), hours(20))
+
+
+def test_while_another_process_writes_a_download_takes_what_is_stored(archive: Archive, tmp_path: Path) -> None:
+    dataset = Dataset.model_validate({"source": {"kind": "sample", "name": "bitcoin"}, "interval": "1h"})
+
+    def download(now: float) -> tuple[str, ...]:
+        return download_live(Exchange(40), archive.folder, tmp_path / "raw", dataset, hours(now), patience=0.1)
+
+    archive.folder.mkdir()
+    with FileLock(archive.folder / ".lock"), pytest.raises(BarsError, match="another process is writing"):
+        download(20)
+    download(20)
+    with FileLock(archive.folder / ".lock"):
+        said, counts = download(30)
+    assert "another process is writing" in said
+    assert said.endswith("What is stored is taken meanwhile.")
+    assert counts == "0 new and 0 revised bars from fake, 20 in all"
+    assert len(read_raw(tmp_path / "raw").frame) == 20
 
 
 ACTIONS = st.lists(

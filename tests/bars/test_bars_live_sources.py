@@ -308,6 +308,14 @@ def test_intervals_without_trades_are_left_out_and_the_next_ones_found(
     expect(asked(rest(kind, serve(routed(kind, traded)), tmp_path), FIRST, FIRST + pd.Timedelta(hours=2500)), traded)
 
 
+def test_bitstamp_is_asked_for_no_more_bars_than_are_wanted(serve: Callable[[Any], Server], tmp_path: Path) -> None:
+    server = serve(exchanges.bitstamp(HOURS))
+    (page,) = rest("bitstamp", server, tmp_path).pages(utc("2024-01-20"), utc("2024-01-20 03:00"))
+
+    expect(page, HOURS[HOURS["timestamp"].between(utc("2024-01-20"), utc("2024-01-20 02:00"))])
+    assert server.asked[0][1]["limit"] == "3"
+
+
 def test_columns_in_another_order_are_noticed(serve: Callable[[Any], Server], tmp_path: Path) -> None:
     swapped = HOURS.rename(columns={"open": "low", "low": "high", "high": "open"})
     with pytest.raises(SourceError, match="its columns seem to have another order"):
@@ -363,6 +371,23 @@ def test_months_and_days_come_from_archives_and_the_tail_from_rest(
         "klines",
         "BTCUSDT-15m-2025-01.zip",
         "BTCUSDT-15m-2025-01.zip.CHECKSUM",
+        "klines",
+    ]
+
+
+def test_hours_of_whole_months_that_are_over_come_from_archives(serve: Callable[[Any], Server], tmp_path: Path) -> None:
+    bars = series("2024-01-20", "1h", 24 * 80)
+    server = serve(exchanges.binance(bars, exchanges.binance_archives(bars, ["2024-02"], "1h")))
+
+    expect(asked(rest("binance", server, tmp_path), utc("2024-01-20"), utc("2024-04-04")), bars.iloc[: 24 * 75])
+
+    assert [path.rsplit("/", 1)[-1] for path, _ in server.asked] == [
+        "klines",
+        "BTCUSDT-1h-2024-02.zip",
+        "BTCUSDT-1h-2024-02.zip.CHECKSUM",
+        "BTCUSDT-1h-2024-03.zip",  # isn't published as yet
+        "klines",  # the first bar there is
+        "klines",  # all of March, in one request
         "klines",
     ]
 
@@ -661,6 +686,15 @@ def test_yahoo_asks_for_minutes_in_pieces_and_takes_a_night_for_empty(
             "1min",
             "not available.*1min for 30 days",
         ),
+        (
+            "YFPricesMissingError",
+            (
+                '$GOOG: possibly delisted; no price data found  (1m 2017-01-01 -> 2017-01-08) (Yahoo error = "1m data not '
+                'available for startTime=1483228800 and endTime=1483833600. The requested range must be within the last 30 days.")'
+            ),
+            "1min",
+            "must be within the last 30 days.*1min for 30 days",
+        ),
     ],
 )
 def test_yahoo_says_what_went_wrong(
@@ -674,6 +708,14 @@ def test_yahoo_says_what_went_wrong(
     yfinance = exchanges.install_yfinance(monkeypatch, answer)
     with pytest.raises(SourceError, match=rf"finance.yahoo.com, GOOG: .*{message}"):
         asked(yahoo(tmp_path, interval), FIRST, LAST)
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"), [("1min", "2024-05-03"), ("30min", "2024-04-03"), ("1h", "2022-06-03"), ("1d", None)]
+)
+def test_yahoo_says_how_far_back_it_reaches(tmp_path: Path, interval: str, expected: str | None) -> None:
+    found = yahoo(tmp_path, interval).reach(utc("2024-06-01 12:00"))
+    assert found == (None if expected is None else utc(expected))
 
 
 def test_yahoo_refuses_what_it_cannot_read_and_what_yahoo_lacks(

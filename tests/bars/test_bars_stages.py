@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from exchanges import install_kagglehub
 
 from carrossel.bars.sources.replay import Replay
 from carrossel.bars.store import read_raw
@@ -109,6 +110,36 @@ def test_a_csv_becomes_canonical_bars_and_a_bad_one_after_it_changes_nothing(roo
     assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (1, "", 1)
     assert "mine/bars.parquet isn't a whole Parquet file" in failed.stderr
     assert all(contents(root)[path] == before[path] for path in OUTPUTS[1:])
+
+
+def test_a_data_set_that_does_not_come_leaves_the_bars_from_before_if_they_are_its_own(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def choose(file: str) -> None:
+        (root / "params.yaml").write_text(
+            f"datasets: {{mine: {{source: {{kind: kaggle, dataset: me/mine, file: {file}}}, interval: 1h}}}}"
+        )
+
+    kept = tmp_path / "versions" / "7"
+    kept.mkdir(parents=True)
+    (kept / "mine.csv").write_text(GOOD)
+    choose("mine.csv")
+    monkeypatch.setenv("CARROSSEL_ROOT", str(root))
+    download = runpy.run_path(str(PIPELINE / "download.py"))["work"]
+    install_kagglehub(monkeypatch, kept)
+    download("mine")
+    before = (root / OUTPUTS[0]).read_bytes()
+
+    install_kagglehub(monkeypatch, RuntimeError("HTTP 503"))
+    capsys.readouterr()
+    download("mine")
+    said = capsys.readouterr().out.splitlines()
+    assert "mine.csv didn't come (HTTP 503)" in said[0]
+    assert said[1] == "download@mine: 40 rows from kaggle that had come before are kept"
+    choose("other.csv")
+    with pytest.raises(SourceError, match=r"other\.csv didn't come"):
+        download("mine")
+    assert (root / OUTPUTS[0]).read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def bars() -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def registry_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("registry")
-    (root / "params.yaml").write_text("online: {gate: {rows: 300, coverage: 0.9}}\n")
+    (root / "params.yaml").write_text("online: {gate: {rows: 300}}\n")
     return root
 
 

@@ -76,6 +76,7 @@ def test_the_champions_files_are_copied_and_nothing_else(served: Served, version
         "model.onnx",
         "model.safetensors",
     ]
+    assert found.problem is None
     assert served.local() == found
 
 
@@ -87,6 +88,7 @@ def test_a_registry_that_is_away_leaves_what_served_before_and_says_so(
     away = served.find(store=None)
     assert (away.version, away.folder) == (found.version, found.folder)
     assert away.reason.startswith("version 1 (lstm) is served's champion; the registry's can't be had: tracking server")
+    assert away.problem.startswith("the registry's can't be had: tracking server http://127.0.0.1:9")
 
 
 def test_without_registry_and_copy_persistence_serves(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +101,7 @@ def test_without_registry_and_copy_persistence_serves(served: Served, monkeypatc
 def test_without_a_champion_persistence_serves(served: Served) -> None:
     served.dataset = "nobody"
     assert served.find().reason == served.local().reason == "persistence serves: nobody has no champion"
+    assert served.find().problem is None
 
 
 @pytest.mark.parametrize(("expires", "serves"), [("1d", False), ("30d", True), (None, True)])
@@ -114,12 +117,14 @@ def test_a_champion_expires_by_the_age_of_its_newest_training_bar(
         assert served.local(expires=expires, now=edge).reason.startswith(
             f"persistence serves: served's champion, version 1, has expired: its newest training bar is {last}"
         )
+        assert served.local(expires=expires, now=edge).problem.startswith("served's champion, version 1, has expired")
 
 
 def test_a_damaged_copy_does_not_serve_and_is_copied_again(served: Served) -> None:
     folder = served.find().folder
     (folder / "model.safetensors").write_bytes(b"other weights")
     assert served.local().reason == "persistence serves: the copy of served's champion, version 1, is damaged"
+    assert served.local().problem == "the copy of served's champion, version 1, is damaged"
     assert served.find().version == "1"
     shutil.rmtree(folder)
     assert served.local().version is None

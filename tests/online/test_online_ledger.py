@@ -5,14 +5,19 @@ import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from threading import Barrier, BrokenBarrierError
 
 import pandas as pd
 import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, event, inspect
+from sqlalchemy.exc import ProgrammingError
 from typer.testing import CliRunner
 
 from carrossel.cli import app
 from carrossel.errors import StoreError
+from carrossel.online.database import open_database
 from carrossel.online.ledger import APPLIED, DECIDED, FOUND, Entry, open_ledger
 
 NOW = pd.Timestamp("2026-01-02 03:04:05", tz="UTC")
@@ -112,6 +117,45 @@ def test_two_processes_that_decide_at_once_decide_once(root):
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
     with open_ledger(root) as ledger:
         assert sorted(entry.key for entry in ledger.entries()) == sorted(f"k{n}" for n in range(20))
+
+
+def small_tables() -> MetaData:
+    tables = MetaData()
+    Table("t", tables, Column("id", Integer, primary_key=True))
+    return tables
+
+
+def test_two_that_open_a_fresh_database_at_once_make_its_tables_once(root):
+    both_found_none = Barrier(2)
+
+    def meet(*_, **__):
+        with suppress(BrokenBarrierError):  # the other one waits for the lock, as it should
+            both_found_none.wait(0.5)
+
+    def start(_number):
+        tables = small_tables()
+        event.listen(tables, "before_create", meet)  # what lacks has been looked up by then
+        engine = open_database(tables, root, environment={})
+        names = inspect(engine).get_table_names()
+        engine.dispose()
+        return names
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(start, range(2))) == [["t"], ["t"]]
+
+
+def test_tables_that_another_machine_made_this_very_moment_are_taken(root):
+    tables, refused = small_tables(), []
+
+    def refuse_once(*_, **__):
+        if not refused:
+            refused.append(True)
+            raise ProgrammingError("CREATE TABLE t", {}, Exception('relation "t" already exists'))
+
+    event.listen(tables, "before_create", refuse_once)
+    engine = open_database(tables, root, environment={})
+    assert inspect(engine).get_table_names() == ["t"]
+    engine.dispose()
 
 
 def test_a_database_that_refuses_is_told_in_one_line_and_nothing_is_added(ledger, root):

@@ -19,13 +19,23 @@ from carrossel.errors import ChampionError, TrackingError
 from carrossel.forecaster.stored import load
 from carrossel.online.champion import find_champion
 from carrossel.online.gate import Verdict
-from carrossel.online.ledger import APPLIED, DECIDED, EXPIRED, FOUND, MOVED_OUTSIDE, ROLLED_BACK, Ledger, open_ledger
-from carrossel.online.promotion import complete, consider, decision_key, reconcile, rollback
+from carrossel.online.ledger import (
+    APPLIED,
+    DECIDED,
+    EXPIRED,
+    FORGOTTEN,
+    FOUND,
+    MOVED_OUTSIDE,
+    ROLLED_BACK,
+    Ledger,
+    open_ledger,
+)
+from carrossel.online.promotion import complete, consider, decision_key, forget, reconcile, rollback
 from carrossel.tracking.mlflow_recorder import KEY_TAG, find_experiment
 from carrossel.tracking.models import FILES_PATH, MODEL_FILES
 from carrossel.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, delete_version, model_name, read_aliases
 from carrossel.tracking.relog import Logged, find_run, model_key
-from champions import write_evaluation, write_model
+from champions import TEST, write_evaluation, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,6 +194,37 @@ def test_rollback_restores_the_old_forecasts_exactly_and_can_be_undone(trial: Tr
 
 
 @pytest.mark.usefixtures("convinced")
+def test_a_rollback_outlasts_other_code_that_leads_to_the_same_model(trial: Trial) -> None:
+    trial.consider(trial.model("weak", 0.1))
+    strong = trial.model("strong", 0.3)
+    promoted = trial.consider(strong, key="one revision")
+    back = rollback(trial.dataset, now=NOW, store=trial.store)
+    again = trial.consider(strong, key="another revision")
+    assert (again.promote, again.created, again.entry.verdict) == (False, True, "kept")
+    assert again.reason == (
+        f"strong, version 2, was decided on before (entry {promoted.entry.id}): nobody's alias is moved."
+    )
+    assert again.aliases == trial.aliases == back.aliases
+    assert not trial.consider(strong, key="another revision").created
+
+
+@pytest.mark.usefixtures("convinced")
+def test_every_earlier_decision_on_bars_that_judge_again_corrects_the_verdict(trial: Trial, bars: pd.DataFrame) -> None:
+    older = trial.model("older", -0.5)
+    manifest = json.loads((older / "manifest.json").read_text())
+    manifest["bars"]["last"] = f"{bars['timestamp'][TEST - 1]}"  # before the test part of the others
+    (older / "manifest.json").write_text(json.dumps(manifest))
+    trial.consider(older)
+    first = trial.model("first", 0.0)
+    trial.consider(first, key="first")
+    trial.consider(first, key="again")  # kept: nobody looked at the bars
+    trial.consider(trial.model("second", -0.2))
+    figures = trial.consider(trial.model("third", 0.3)).decision.figures
+    assert figures["decisions_before"] == 2
+    assert figures["p_corrected"] == pytest.approx(3 * 0.001)
+
+
+@pytest.mark.usefixtures("convinced")
 def test_nothing_to_roll_back_to_is_an_error_that_changes_nothing(trial: Trial) -> None:
     trial.consider(trial.model("weak", 0.1))
     with pytest.raises(ChampionError, match="no version served before version 1"):
@@ -198,6 +239,58 @@ def test_versions_that_serve_or_served_before_are_not_deleted(trial: Trial) -> N
     for version, alias in (("1", PREVIOUS), ("2", CHAMPION)):
         with pytest.raises(TrackingError, match=f"version {version} is {alias}: not deleted"):
             delete_version(trial.store, model_name(trial.dataset), version)
+
+
+@pytest.mark.usefixtures("convinced")
+def test_only_a_version_without_a_part_is_forgotten_and_the_ledger_keeps_that(trial: Trial) -> None:
+    for name, share in (("a", -0.1), ("b", 0.1), ("c", 0.3)):
+        trial.consider(trial.model(name, share))
+    for version, alias in (("2", PREVIOUS), ("3", CHAMPION)):
+        with pytest.raises(TrackingError, match=f"version {version} is {alias}: not deleted"):
+            forget(trial.dataset, version, now=NOW, store=trial.store)
+    with pytest.raises(ChampionError, match="has no version '9'"):
+        forget(trial.dataset, "9", now=NOW, store=trial.store)
+    assert FORGOTTEN not in trial.events()
+    assert forget(trial.dataset, "1", reason="too old", now=NOW, store=trial.store) == "version 1 is forgotten: too old"
+    assert trial.events()[-1] == FORGOTTEN
+    assert trial.versions(trial.root / "models" / trial.dataset / "a") == []
+    assert trial.aliases == {CHAMPION: "3", PREVIOUS: "2"}
+    # registered again it is the same model, and was decided on
+    again = trial.consider(trial.root / "models" / trial.dataset / "a", key="again")
+    assert (again.entry.verdict, again.aliases) == ("kept", trial.aliases)
+
+
+@pytest.mark.usefixtures("convinced")
+def test_a_version_that_the_ledger_wants_an_alias_on_is_not_forgotten(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial.consider(trial.model("weak", 0.1))
+    with monkeypatch.context() as patch:
+        kill_at(3, patch)  # run, version and decision are there, no alias is moved
+        with pytest.raises(Killed):
+            trial.consider(trial.model("strong", 0.3))
+    with pytest.raises(ChampionError, match="version 2 shall be champion by the ledger: not deleted"):
+        forget(trial.dataset, "2", now=NOW, store=trial.store)
+    assert reconcile(trial.dataset, now=NOW, store=trial.store) == {CHAMPION: "2", PREVIOUS: "1"}
+
+
+@pytest.mark.usefixtures("convinced")
+def test_forgetting_killed_half_way_is_done_by_the_next_call_and_told_once(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, share in (("a", -0.1), ("b", 0.1), ("c", 0.3)):
+        trial.consider(trial.model(name, share))
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("carrossel.tracking.registry.delete_version", die)
+        with pytest.raises(Killed):
+            forget(trial.dataset, "1", now=NOW, store=trial.store)
+    forget(trial.dataset, "1", now=NOW, store=trial.store)
+    assert trial.events().count(FORGOTTEN) == 1
+    assert trial.versions(trial.root / "models" / trial.dataset / "a") == []
 
 
 class Killed(BaseException):
@@ -235,12 +328,10 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
 def test_killed_at_any_step_a_promotion_is_finished_by_the_next_run(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trial.consider(trial.model("first", 0.3))
+    trial.consider(trial.model("first", -1.7))
     survived = step = 0
     while not survived:
-        folder = trial.model(
-            f"challenger{step}", 0.3, training={"seed": step}
-        )  # another model, as good as the champion
+        folder = trial.model(f"challenger{step}", -1.5 + 0.2 * step)  # nearer to the truth, 0.3, than the champion
         with monkeypatch.context() as patch:
             died = kill_at(step, patch)
             with suppress(Killed):
@@ -309,9 +400,8 @@ def test_an_alias_moved_by_hand_is_written_down_and_stays(trial: Trial) -> None:
 
 @pytest.mark.usefixtures("convinced")
 def test_a_hand_between_decision_and_aliases_wins(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    trial.consider(trial.model("a", 0.1))
-    trial.consider(trial.model("b", 0.2))
-    trial.consider(trial.model("c", 0.3))
+    for name, share in (("a", -0.3), ("b", 0.0), ("c", 0.3)):
+        trial.consider(trial.model(name, share))
     with monkeypatch.context() as patch:
         kill_at(1, patch)  # decided, not applied
         with pytest.raises(Killed):
@@ -344,7 +434,7 @@ def test_a_champion_of_another_question_is_not_compared_and_the_decision_says_so
 
 
 @pytest.mark.usefixtures("convinced")
-def test_a_champion_too_old_to_serve_is_not_compared_and_its_end_is_written_down_once(
+def test_a_champion_too_old_to_serve_is_compared_all_the_same_and_its_end_is_written_down_once(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial.consider(trial.model("strong", 0.3))
@@ -353,8 +443,8 @@ def test_a_champion_too_old_to_serve_is_not_compared_and_its_end_is_written_down
     monkeypatch.setenv("CARROSSEL_TRACKING_ROOT", str(trial.root))
     reconcile(trial.dataset, root=trial.root, now=NOW, store=trial.store)
     outcome = trial.consider(trial.model("weak", 0.1))
-    assert outcome.promote
-    assert "It wasn't compared with version 1" in outcome.reason
+    assert not outcome.promote
+    assert "version 1 (strong)'s" in outcome.reason
     assert trial.events()[:3] == [DECIDED, APPLIED, EXPIRED]
     assert trial.events().count(EXPIRED) == 1
 
@@ -423,3 +513,10 @@ def test_rollback_as_a_command(registered: Trial, tmp_path: Path, monkeypatch: p
     assert trial.aliases[CHAMPION] == "1"
     unknown = CliRunner().invoke(app, ["rollback", "nobody"])
     assert (unknown.exit_code, unknown.output.count("\n")) == (1, 1)
+    refused = CliRunner().invoke(app, ["forget", trial.dataset, "1"])
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert "version 1 is champion: not deleted" in refused.output
+    for name, share in (("third", -0.9), ("fourth", -0.5)):  # the one tried last is the challenger
+        trial.consider(trial.model(name, share))
+    forgotten = CliRunner().invoke(app, ["forget", trial.dataset, "3"])
+    assert (forgotten.exit_code, forgotten.output) == (0, f"{trial.dataset}: version 3 is forgotten.\n")

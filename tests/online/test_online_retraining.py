@@ -14,12 +14,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from safetensors import SafetensorError
+from typer.testing import CliRunner
 
 from carrossel.bars.store import write_bars
-from carrossel.errors import Busy, ConfigError, TrackingError
+from carrossel.cli import app
+from carrossel.errors import Busy, CarrosselError, ConfigError, ModelError, TrackingError
 from carrossel.files import sha256
+from carrossel.forecaster.stored import load, save
 from carrossel.online import children, retraining
 from carrossel.online.champion import Champion
+from carrossel.online.dvc import run_dvc
 from carrossel.online.ledger import DECIDED, Entry, open_ledger
 from carrossel.online.locking import alone
 from carrossel.online.retraining import BUSY, DONE, FAILED, INTERRUPTED, TERMINATED, retrain, retrain_all, revision
@@ -56,7 +61,7 @@ class Steps:
     def __init__(self, root, make_bars):
         self.root, self.make_bars = root, make_bars
         self.rows, self.calls, self.considered, self.reconciled, self.lines = 300, [], [], [], []
-        self.fault = {}
+        self.fault, self.actors = {}, []
 
     def dvc(self, arguments, root):
         assert root == self.root
@@ -75,6 +80,7 @@ class Steps:
         if "gate" in self.fault:
             raise self.fault.pop("gate")
         self.considered.append((dataset, [folder.relative_to(root).as_posix() for folder in candidates], key))
+        self.actors.append(actor)
         with open_ledger(root) as ledger:
             ledger.append(Entry(dataset, DECIDED, actor, "the gate's reason", key=key), now)
         return Found()
@@ -122,6 +128,22 @@ def test_it_fetches_prepares_trains_and_asks_the_gate(steps, root):
     last = steps.make_bars(300)["timestamp"].iloc[-1].isoformat()
     assert steps.considered == [("coin", ["models/coin/lstm", "models/coin/gru"], f"coin {last} {digest} abc")]
     assert "not promoted: the gate's reason" in steps.lines[-1]
+
+
+def test_who_asks_is_told_to_the_gate_in_one_line_that_fits_the_ledger(steps):
+    steps.run("coin")
+    for actor in ("carrossel watch: drift\nof the loss", "x" * 300, " "):
+        steps.rows += 1
+        retrain_all(["coin"], steps.root, clock=lambda: NOW, actor=actor, tell=steps.lines.append, dvc=steps.dvc)
+    assert steps.actors == ["carrossel retrain", "carrossel watch: drift of the loss", "x" * 200, "carrossel retrain"]
+
+
+def test_the_command_takes_who_asks(root, monkeypatch):
+    taken = []
+    monkeypatch.setattr(retraining, "retrain_all", lambda *_, actor, **__: taken.append(actor) or DONE)
+    assert CliRunner().invoke(app, ["retrain", "--once", "--actor", "somebody"]).exit_code == DONE
+    assert CliRunner().invoke(app, ["retrain", "--once"]).exit_code == DONE
+    assert taken == ["somebody", "carrossel retrain"]
 
 
 def test_run_twice_nothing_happens_twice(steps):
@@ -177,10 +199,53 @@ def test_a_dead_server_and_a_full_disk_are_one_line_each(steps, fault, words):
     assert steps.run("coin") == DONE
 
 
-def test_one_dataset_that_fails_does_not_keep_the_others_from_it(steps):
-    steps.fault["download"] = 1
+@pytest.mark.parametrize("fault", [1, RuntimeError("PytorchStreamWriter failed\nwriting file")])
+def test_one_dataset_that_fails_does_not_keep_the_others_from_it(steps, fault):
+    steps.fault["download"] = fault
     assert steps.run() == FAILED
     assert [dataset for dataset, *_ in steps.considered] == ["share"]
+    assert not any("\n" in line for line in steps.lines)
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_lock_holds_although_a_full_disk_refuses_its_note(steps, root, monkeypatch):
+    note = root / ".carrossel" / "locks" / "retrain.json"
+    note.parent.mkdir(parents=True)
+    note.write_text('{"pid": 1, "host": "killed", "since": "long ago"}')
+    monkeypatch.setattr("carrossel.online.locking.write_json", full)
+    with alone(root, retraining.LOCK, now=NOW):
+        assert not note.exists()
+        assert steps.run("coin") == BUSY
+    assert steps.run("coin") == DONE
+
+
+def test_a_lock_that_a_full_disk_refuses_is_one_clear_error(root, monkeypatch):
+    monkeypatch.setattr("carrossel.online.locking.FileLock.acquire", full)
+    with (
+        pytest.raises(CarrosselError, match=r"retrain.lock can't be made: No space left on device\. Nothing was done"),
+        alone(root, retraining.LOCK, now=NOW),
+    ):
+        pass
+
+
+def test_weights_that_do_not_fit_on_the_disk_are_one_clear_error_and_leave_the_old_ones(trained, tmp_path, monkeypatch):
+    """As safetensors tells of a full disk: by an exception that is no OSError."""
+    folder, _ = trained
+    model = load(folder)
+    (tmp_path / "model.safetensors").write_bytes(b"old")
+
+    def refuse(_weights, path):
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("carrossel.forecaster.stored.save_file", refuse)
+    with pytest.raises(ModelError, match=r"model.safetensors can't be written: I/O error: No space left"):
+        save(tmp_path, model.network, model.manifest)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    assert (tmp_path / "model.safetensors").read_bytes() == b"old"
 
 
 def test_a_second_retraining_hears_who_is_first_and_leaves(steps, root):
@@ -238,6 +303,40 @@ def test_a_clean_tree_is_its_commit_and_a_changed_one_says_what_it_holds(root, m
     assert revision(root) == first
     write_params(root, changed(training={"epochs": 3}))
     assert revision(root) != first
+
+
+def test_what_killed_processes_left_a_week_ago_is_removed_and_nothing_else(steps, root):
+    def put(folder, days):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "file").write_text("some")
+        then = (NOW - pd.Timedelta(days=days)).timestamp()
+        for path in (root / folder / "file", root / folder):
+            os.utime(path, (then, then))
+
+    gone = [
+        ".carrossel/checkpoints/done",
+        "data/raw/.coin.ab3_d6h8",
+        "models/coin/.lstm.abcdefgh",
+        "models/coin/.lstm.old.abcdefgh",
+        ".carrossel/retrain/coin/.lstm_warm.abcdefgh",
+    ]
+    kept = [
+        "data/raw/coin",
+        "models/coin/lstm",
+        "models/coin/.gru.old.abcdefgh",  # of a gru that isn't there: the only copy
+        "data/raw/.dvc",
+        ".carrossel/champions/coin/1",
+    ]
+    young = [".carrossel/checkpoints/running", "models/coin/.lstm.ijklmnop"]
+    for folder in gone + kept:
+        put(folder, 8)
+    for folder in young:
+        put(folder, 6)
+
+    assert steps.run("coin") == DONE
+    assert [folder for folder in gone if (root / folder).exists()] == []
+    assert [folder for folder in kept + young if not (root / folder / "file").exists()] == []
+    assert steps.lines[0].startswith("5 folders that killed processes had left")
 
 
 # ---------------------------------------------------------------- warm start
@@ -405,6 +504,94 @@ def test_a_child_that_does_not_heed_is_killed_after_its_grace(tmp_path):
     child = children.start("deaf", [], tmp_path)
     wait_for((tmp_path / "seen").exists)
     assert children.stop(child, grace=0.1) == -signal.SIGKILL
+
+
+@pytest.fixture
+def other():
+    """Another DVC, for all that can be seen of it: a Python process."""
+    child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    yield child
+    child.kill()
+    child.communicate()
+
+
+def write_rwlock(root, *, write=None, read=None):
+    path = root / ".dvc" / "tmp" / "rwlock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entries = {"write": {} if write is None else {"/data/raw/coin": {"pid": write, "cmd": "dvc repro"}}}
+    entries["read"] = {} if read is None else {"/params.yaml": [{"pid": read, "cmd": "dvc status"}]}
+    path.write_text(json.dumps(entries))
+    return path
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Calls of DVC, none of which is made."""
+    calls = []
+    monkeypatch.setattr(children, "run", lambda module, arguments, root: calls.append((module, *arguments)) or 0)
+    return calls
+
+
+def test_entries_of_processes_that_are_no_more_do_not_keep_dvc_out(tmp_path, called, other):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    path = write_rwlock(tmp_path, write=gone.pid, read=gone.pid)
+    assert run_dvc(["repro"], tmp_path, sleep=None) == 0
+    assert json.loads(path.read_text()) == {"write": {}, "read": {}}
+
+    path = write_rwlock(tmp_path, write=other.pid, read=other.pid)  # the number was given to another since
+    os.utime(path, (time.time() - 3600,) * 2)
+    assert run_dvc(["repro"], tmp_path, sleep=None) == 0
+    assert json.loads(path.read_text()) == {"write": {}, "read": {}}
+    assert called == [("dvc", "--wait-for-lock", "repro")] * 2
+
+
+def test_an_entry_of_a_process_that_is_no_dvc_does_not_keep_dvc_out(tmp_path, called):
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        wait_for(lambda: b"sleep" in Path(f"/proc/{child.pid}/cmdline").read_bytes())
+        write_rwlock(tmp_path, write=child.pid)
+        assert run_dvc(["repro"], tmp_path, sleep=None) == 0
+    finally:
+        child.kill()
+        child.wait()
+    assert len(called) == 1
+
+
+def test_an_rwlock_that_was_cut_off_is_removed(tmp_path, called):
+    path = write_rwlock(tmp_path)
+    path.write_text('{"write": {"/da')
+    assert run_dvc(["repro"], tmp_path, sleep=None) == 0
+    assert not path.exists()
+    assert len(called) == 1
+
+
+def test_a_dvc_that_works_elsewhere_is_waited_for(tmp_path, called, other):
+    path = write_rwlock(tmp_path, write=other.pid)
+    before, waits = path.read_text(), []
+
+    def end(seconds):
+        waits.append(seconds)
+        assert path.read_text() == before
+        if len(waits) == 2:
+            write_rwlock(tmp_path)
+
+    assert run_dvc(["repro"], tmp_path, sleep=end) == 0
+    assert len(waits) == 2
+    assert len(called) == 1
+
+
+def test_a_dvc_that_goes_on_working_elsewhere_is_left_alone(steps, tmp_path, called, other):
+    write_rwlock(tmp_path, read=other.pid)
+    waits = []
+    with pytest.raises(Busy, match=rf"another DVC works in this project: dvc status \(process {other.pid}\)"):
+        run_dvc(["repro"], tmp_path, sleep=waits.append)
+    assert sum(waits) == 60
+    assert called == []
+
+    steps.fault["download"] = Busy("another DVC works in this project")
+    assert steps.run("coin") == BUSY
+    assert "another DVC works in this project" in steps.lines[-1]
 
 
 def alive(pid):

@@ -1,5 +1,6 @@
 """The schedule: one catch-up, one scheduler, one retraining, a store of words, a stop in bounded time."""
 
+import errno
 import json
 import os
 import signal
@@ -76,6 +77,11 @@ class Running:
         self.thread.join(SOON)
         assert not self.thread.is_alive()
 
+    @property
+    def ended(self):
+        """Retrainings that APScheduler has done with: before that it doesn't start another."""
+        return len(self.children) - self.schedule._executors["default"]._instances["retrain"]
+
     def says(self, words):
         return any(words in line for line in self.lines)
 
@@ -142,7 +148,7 @@ def test_all_that_was_missed_is_caught_up_by_exactly_one_retraining(scheduled):
     with Running(scheduled, dataset="google") as running:
         until(lambda: running.says("ended well"))
         running.schedule.wakeup()
-    assert running.started == [["retrain", "--once", "--dataset", "google"]]
+    assert running.started == [["retrain", "--once", "--actor", "carrossel schedule", "--dataset", "google"]]
     assert running.says("one retraining catches up now")
     assert row(scheduled)[0] > time.time()
     with Running(scheduled) as again:
@@ -223,13 +229,56 @@ def test_a_stop_ends_the_running_retraining_which_goes_on_at_the_next_start(sche
     assert third.started == []
 
 
-def test_a_failed_retraining_is_told_and_left_to_the_next_run(scheduled):
-    set_next(scheduled, ago(hours=1))
-    with Running(scheduled, status=1) as running:
-        until(lambda: running.says("failed with status 1"))
-    with Running(scheduled) as again:
+def half_a_year_away():
+    """An expression whose next time is months from now, whenever the test runs."""
+    return f"0 0 1 {(datetime.now(UTC).month + 5) % 12 + 1} *"
+
+
+@pytest.mark.parametrize(("status", "words"), [(1, "failed with status 1"), (75, "left it to another process")])
+def test_a_retraining_that_failed_is_tried_again_in_ten_minutes_also_after_a_restart(tmp_path, status, words):
+    cron = half_a_year_away()
+    with Running(tmp_path, cron):
+        pass
+    set_next(tmp_path, ago(hours=1))
+    with Running(tmp_path, cron, status=status) as running:
+        until(lambda: running.says("tried again"))
+    assert running.says(words)
+    assert 0 < row(tmp_path)[0] - time.time() <= 600
+    with Running(tmp_path, cron) as again:
         pass
     assert again.started == []
+    assert 0 < row(tmp_path)[0] - time.time() <= 600
+
+
+def test_a_retraining_that_keeps_failing_is_left_to_cron_after_three_tries(tmp_path):
+    cron = half_a_year_away()
+    with Running(tmp_path, cron, status=1) as running:
+        for run in range(4):
+            set_next(tmp_path, ago(hours=1))
+            running.schedule.wakeup()
+            until(lambda run=run: running.ended == run + 1)
+    assert sum("tried again" in line for line in running.lines) == 3
+    assert row(tmp_path)[0] - time.time() > 3600
+
+
+def test_cron_comes_first_where_it_comes_sooner_than_another_try(tmp_path):
+    with Running(tmp_path, "* * * * *", status=1) as running:
+        set_next(tmp_path, ago(hours=1))
+        running.schedule.wakeup()
+        until(lambda: running.ended == 1)
+    assert not running.says("tried again")
+    assert row(tmp_path)[0] - time.time() <= 60
+
+
+def test_a_note_that_a_full_disk_refuses_does_not_keep_the_retraining_from_starting(scheduled, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("carrossel.online.scheduling.write_text", full)
+    set_next(scheduled, ago(hours=1))
+    with Running(scheduled) as running:
+        until(lambda: running.says("ended well"))
+    assert len(running.started) == 1
 
 
 def test_a_job_that_is_not_ours_is_forgotten_and_never_run(scheduled):
@@ -304,6 +353,8 @@ def fires(expression, start, count):
         ("0 0 * * 5-1", ["Fri 02 00:00", "Sat 03 00:00", "Sun 04 00:00", "Mon 05 00:00", "Fri 09 00:00"]),
         ("0 0 * * mon,FRI", ["Fri 02 00:00", "Mon 05 00:00"]),
         ("0 0 * * */3", ["Sat 03 00:00", "Sun 04 00:00", "Wed 07 00:00"]),
+        ("0 0 */2 * 1", ["Mon 05 00:00", "Mon 19 00:00"]),
+        ("0 0 1-20 * */3", ["Sat 03 00:00", "Sun 04 00:00", "Wed 07 00:00"]),
         ("0 0 13 * 5", ["Fri 02 00:00", "Fri 09 00:00", "Tue 13 00:00", "Fri 16 00:00"]),
     ],
 )

@@ -1,11 +1,13 @@
 """The server: raw bars in, the champion's forecast out; a clear 4xx for what it can't answer, and never a 5xx."""
 
+import asyncio
 import contextlib
 import json
 import shutil
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,19 +24,23 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from carrossel import cells
+from carrossel.bars.config import Dataset
 from carrossel.config import load_params
 from carrossel.errors import ModelError, SeriesTooShort, ServingError
 from carrossel.forecaster.heads.base import read_head
 from carrossel.forecaster.network import Network
 from carrossel.forecaster.onnx import write_onnx
 from carrossel.forecaster.stored import load, save
-from carrossel.online.champion import Champion
+from carrossel.online.champion import Champion, find_champion
 from carrossel.online.config import Serve
+from carrossel.online.serving.answering import Forecasting
 from carrossel.online.serving.app import create_app
 from carrossel.online.serving.forecasting import LightForecaster
+from carrossel.online.serving.metrics import Metrics
 from carrossel.online.serving.models import ServedModels
 from carrossel.online.serving.reading import Refused, read_query
 from carrossel.online.serving.server import listen, read_token, serve
+from carrossel.online.serving.spacing import Spacing
 from carrossel.targets.base import TargetConfig, make_target
 from carrossel.training.outputs import describe_interval
 from carrossel.windows.columns import BarColumns
@@ -269,6 +275,18 @@ def test_it_follows_the_alias_and_keeps_what_served_when_the_new_model_is_broken
     assert client.post("/forecast", json=body).json() == after
 
 
+def test_a_registry_that_is_away_is_a_problem_that_health_and_metrics_tell(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    now = pd.Timestamp("2020-03-01", tz="UTC")
+    models = ServedModels(("bitcoin",), load_params(), partial(find_champion, root=project, expires=None, now=now))
+    with Client(create_app(models, Serve(refresh_seconds=3600))) as client:
+        health = client.get("/health").json()
+        assert health["status"] == "degraded"
+        assert "http://127.0.0.1:9" in health["problems"][0]
+        assert client.get("/champion").json()[0]["problem"] == health["problems"][0]
+        assert 'carrossel_champion_problem{dataset="bitcoin"} 1.0' in client.get("/metrics").text
+
+
 def test_metrics_count_requests_and_name_the_version(make_client, registry, make_bars, tmp_path):
     bars = make_bars(300)
     registry.champions["bitcoin"] = write_model(tmp_path / "4", bars)
@@ -323,8 +341,20 @@ REFUSALS = {
     "no time": (lambda bars: change(bars, timestamp=["tomorrow"] * GOOD), "ISO 8601 was expected"),
     "a number as time": (lambda bars: change(bars, timestamp=list(range(GOOD))), "must hold ISO 8601 strings"),
     "month 13": (lambda bars: change(bars, timestamp=["2020-13-01T00:00:00Z"] * GOOD), "ISO 8601 was expected"),
+    "two times in one": (
+        lambda bars: change(bars, timestamp=["2020-01-01T00:00\n2020-01-01T01:00"] + ["2020-01-02T00:00"] * 9),
+        "ISO 8601 was expected",
+    ),
     "far future": (lambda bars: change(bars, timestamp=["9999-01-01T00:00:00Z"] * GOOD), "between 1900 and 2200"),
     "too few": (lambda bars: as_body(bars.tail(LOOKBACK)), f"need at least {LOOKBACK + 1}"),
+    "bars of another length": (
+        lambda bars: change(bars, timestamp=[f"2020-01-{day:02}T00:00:00Z" for day in range(1, GOOD + 1)]),
+        f"rows 3 and 4 (from 0) are 1d apart; this dataset's newest {LOOKBACK + 1} bars must be 1h apart",
+    ),
+    "a hole": (
+        lambda bars: as_body(pd.concat([bars.iloc[:4], bars.iloc[6:]])),
+        "rows 3 and 4 (from 0) are 3h apart",
+    ),
     "no volume": (lambda bars: change(bars, volume=[None] * GOOD), "log_volume_change"),
     "different rows": (lambda bars: {"bars": [{"timestamp": "x"}, {}]}, "all bars must have the same keys"),
     "too many": (lambda bars: {"bars": [{}] * 51}, "at most 50"),
@@ -342,11 +372,71 @@ def test_what_cannot_be_answered_is_refused_with_the_reason(make_client, registr
         assert (answer.status_code, expected in answer.json()["detail"]) == (422, True), (name, answer.text)
 
 
+def test_holes_before_the_bars_that_are_needed_do_no_harm(make_client, registry, make_bars, tmp_path):
+    bars = make_bars(300)
+    registry.champions["bitcoin"] = write_model(tmp_path / "1", bars)
+    tail = bars.tail(20).drop(index=bars.index[-9])
+    assert make_client().post("/forecast", json=as_body(tail)).status_code == 200
+
+
+def test_an_exchanges_bars_may_lie_further_apart_than_they_are_long_but_not_nearer():
+    daily = Spacing.of(
+        Dataset.model_validate({"source": {"kind": "sample", "name": "google"}, "calendar": "XNYS", "interval": "1d"})
+    )
+    days = ["2019-07-03", "2019-07-05", "2019-07-08"]  # a holiday, a weekend
+    daily.check(np.array(days, "datetime64[ns]"), 3)
+    hours = np.array(["2019-07-03T14:30", "2019-07-03T15:30"], "datetime64[ns]")
+    with pytest.raises(Refused, match="are 1h apart; this dataset's bars must be at least 1d apart"):
+        daily.check(hours, 1)
+
+
+def test_a_failure_that_nobody_foresaw_is_counted_and_told_in_one_line(
+    make_client, registry, make_bars, tmp_path, monkeypatch, caplog
+):
+    bars = make_bars(300)
+    registry.champions["bitcoin"] = write_model(tmp_path / "1", bars)
+    client = make_client()
+
+    def fail(*_arguments, **_keys):
+        raise ZeroDivisionError("the cause")
+
+    monkeypatch.setattr(LightForecaster, "forecast", fail)
+    answer = client.post("/forecast", json=as_body(bars.tail(20)))
+    assert (answer.status_code, answer.json()) == (500, {"detail": "the forecast failed; the server's log says why."})
+    assert 'carrossel_forecast_requests_total{dataset="bitcoin",status="500"} 1.0' in client.get("/metrics").text
+    assert "the cause" in caplog.text
+
+
+def test_the_time_of_a_forecast_is_counted_from_its_whole_body_on(registry, make_bars, monkeypatch):
+    clock = {"now": 0.0}
+    monkeypatch.setattr("carrossel.online.serving.answering.perf_counter", lambda: clock["now"])
+    metrics = Metrics()
+    forecasting = Forecasting(ServedModels(("bitcoin",), load_params(), registry), Serve(), metrics)
+    body, statuses = json.dumps(as_body(make_bars(3))).encode(), []
+
+    async def receive():
+        clock["now"] += 100.0  # a slow client
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        statuses.append(message.get("status"))
+        clock["now"] += 0.25
+
+    for kind in (b"application/json", b"text/plain"):
+        asyncio.run(forecasting({"headers": [(b"content-type", kind)]}, receive, send))
+
+    assert statuses == [200, None, 415, None]
+    text = metrics.text().decode()
+    assert "carrossel_forecast_seconds_sum 0.5" in text
+    assert "carrossel_forecast_seconds_count 1.0" in text  # a body that isn't read has no such time
+
+
 def test_refusals_by_status(make_client, make_bars):
-    client, body = make_client(("bitcoin", "google"), largest_body=2_000), as_body(make_bars(3), dataset="google")
+    served = ("bitcoin", "bitcoin_volatility")
+    client, body = make_client(served, largest_body=2_000), as_body(make_bars(3), dataset=served[1])
     assert client.post("/forecast", json=body).status_code == 200
     assert client.post("/forecast", json=body | {"dataset": "gold"}).status_code == 404
-    assert "bitcoin, google" in client.post("/forecast", json={"bars": body["bars"]}).json()["detail"]
+    assert ", ".join(served) in client.post("/forecast", json={"bars": body["bars"]}).json()["detail"]
     assert client.post("/forecast", content=b"{}").status_code == 415
     assert client.post("/forecast", content={"bars": "1"}).status_code == 415
     assert client.post("/forecast", json={"bars": "x" * 3_000}).status_code == 413

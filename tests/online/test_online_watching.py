@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from carrossel.bars.archive import Archive
 from carrossel.bars.config import Repair
 from carrossel.bars.preparation import prepare
 from carrossel.bars.sources.base import LiveSource, RawBars, open_source
-from carrossel.errors import Busy, ConfigError, SourceError, StoreError
+from carrossel.errors import Busy, ConfigError, ModelError, SourceError, StoreError
 from carrossel.evaluation.calibration import conformal_intervals
 from carrossel.forecaster.stored import load
 from carrossel.online.champion import Champion
@@ -174,6 +175,15 @@ def test_a_new_champion_answers_from_the_very_next_bar(tmp_path, champion):
     assert told == ["persistence serves: walk has no champion", "version 1 (gru) is walk's champion"]
 
 
+def test_a_registry_that_is_away_is_told_once(tmp_path, champion):
+    made = make_loop(tmp_path, champion)
+    away = replace(champion, reason=f"{champion.reason}; the registry's can't be had: no answer")
+    made.loop.find_champion = lambda _present, asked: away if asked else champion
+    run(made, 5)
+
+    assert [event["reason"] for event in made.events if event["event"] == "champion"] == [away.reason]
+
+
 def test_a_champion_that_cant_be_loaded_leaves_persistence(tmp_path, champion):
     (champion.folder / "model.safetensors").write_bytes(b"torn")
     made = make_loop(tmp_path, champion)
@@ -210,10 +220,19 @@ class Holed(LiveSource):
         return self.now
 
 
-def make_holed(tmp_path, champion, holes, **keys):
+class Clocked(Holed):
+    """A stored series that lives by the loop's clock, as an exchange does."""
+
+    kind = "clocked"
+
+    def present(self, now, last, step):
+        return now
+
+
+def make_holed(tmp_path, champion, holes, source=Holed, **keys):
     made = make_loop(tmp_path, champion, **keys)
     replay = made.loop.source
-    made.loop.source = Holed(replay._series(), replay.config, holes)
+    made.loop.source = source(replay._series(), replay.config, holes)
     return made
 
 
@@ -282,6 +301,55 @@ def test_several_horizons_are_each_predicted_and_scored_once(tmp_path):
     assert rows.groupby("horizon")["truth"].count().to_dict() == {1: 9, 3: 7}
 
 
+def test_a_bar_that_comes_long_after_others_were_scored_is_answered_at_every_horizon(tmp_path, monkeypatch):
+    monkeypatch.setattr("carrossel.online.watching.intervals.FEWEST", 2)
+    folder = write_model(tmp_path / "model", horizon=(1, 5))
+    holes = [START + n * HOUR for n in range(7, 14)]
+    made = make_holed(tmp_path, Champion("walk", "1", folder, "version 1"), holes)
+    run(made, 10)
+    made.loop.source.holes.remove(holes[3])  # answers what was forecast five bars before it
+    run(made, 12)
+    made.loop.source.holes.clear()  # and only then come those before it
+    run(made, 25)
+
+    rows = made.store.rows("walk").set_index(["origin", "horizon"])
+    assert set(holes) <= set(rows.index.get_level_values("origin"))
+    assert rows.loc[(holes[0] - 2 * HOUR, 5), "scored_at"] < rows.loc[(holes[0] - 5 * HOUR, 5), "scored_at"]
+    assert rows.loc[(holes[0], 5), ["lower", "upper"]].notna().all()
+
+
+def test_a_bar_whose_interval_cant_be_found_is_forecast_without(tmp_path, champion, monkeypatch):
+    def fail(*_arguments, **_keys):
+        raise ModelError("rows aren't in time order.")
+
+    monkeypatch.setattr("carrossel.online.watching.intervals.FEWEST", 2)
+    monkeypatch.setattr("carrossel.online.watching.intervals.conformal_intervals", fail)
+    made = make_loop(tmp_path, champion)
+
+    assert run(made, 6) == 6
+    rows = made.store.rows("walk")
+    assert rows["model"].eq("1").all()
+    assert list(rows["lower"].isna()) == list(rows["upper"].isna()) == [False] * 2 + [True] * 4
+
+
+def test_a_forecast_is_late_by_the_time_it_is_written_not_by_that_of_the_look(tmp_path, champion):
+    times = {"now": START}
+
+    class Slow(Clocked):
+        def pages(self, start, end):
+            times["now"] = START + pd.Timedelta("90min")
+            return super().pages(start, end)
+
+    made = make_holed(tmp_path, champion, (), Slow)
+    made.loop.clock = lambda: times["now"]
+    run(made, 1)
+
+    (row,) = made.store.rows("walk").to_dict("records")
+    assert row["origin"] == START - HOUR  # the newest bar that had closed when the exchange was asked
+    assert row["made_at"] == START + pd.Timedelta("90min")
+    assert row["late"]  # its truth was there half an hour before
+
+
 @pytest.mark.parametrize(("target", "head"), [("direction", "probability"), ("volatility", "quantiles")])
 def test_other_targets_are_scored_in_their_own_unit(tmp_path, target, head):
     folder = write_model(tmp_path / "model", target=target, head=head)
@@ -330,6 +398,71 @@ def test_a_retraining_is_started_once_when_due_and_its_end_is_one_line(tmp_path)
     assert retraining.started == 2
 
 
+def test_a_retraining_that_failed_is_tried_again_after_some_bars_of_a_replay(tmp_path):
+    retraining = NoRetraining()
+    made = make_loop(tmp_path, watch=Watch(retrain_every=4), retraining=retraining)
+    run(made, 4)
+    retraining.ended = (1, "the disk is full.")
+    run(made, 9)
+    assert retraining.started == 1
+    run(made, 1)
+    assert retraining.started == 2
+    assert retraining.reason == "4 bars have passed"
+    retraining.ended = (0, "walk: done")
+    run(made, 2)
+
+    told = [(event["state"], event["reason"]) for event in made.events if event["event"] == "retrain"]
+    assert told[1] == ("failed", "the disk is full; it is tried again after 10 bars")
+    assert [state for state, _ in told] == ["started", "failed", "started", "done"]
+
+
+def test_a_retraining_that_fails_at_an_exchange_is_tried_again_by_the_clock_later_each_time(tmp_path, monkeypatch):
+    class Failing(NoRetraining):
+        def start(self, reason):
+            super().start(reason)
+            self.ended = (1, "the registry is away")
+
+    times, told = {"now": START}, []
+    made = make_holed(tmp_path, None, (), Clocked, watch=Watch(retrain_every=2), retraining=Failing())
+    made.loop.clock = lambda: times["now"]
+    made.loop.tell = lambda event: told.append((times["now"], event)) if event["event"] == "retrain" else None
+
+    def wait(seconds):
+        times["now"] += pd.Timedelta(seconds, "s")
+
+    monkeypatch.setattr(made.stop, "wait", wait)
+    run(made, 40)
+
+    assert {event["state"] for _, event in told} == {"started", "failed"}
+    pauses = [
+        (again - failed).total_seconds() / 60 for (failed, _), (again, _) in zip(told[1::2], told[2::2], strict=False)
+    ]
+    assert pauses[:8] == pytest.approx([10, 20, 40, 80, 160, 320, 360, 360], abs=1e-3)
+
+
+def test_drift_while_a_retraining_runs_makes_another_one_due_after_it(tmp_path, champion, monkeypatch):
+    class Alarming:
+        def __init__(self, _config, _features):
+            self.fed = 0
+
+        def update(self, _loss, _inputs):
+            self.fed += 1
+            return {3: ["loss"], 6: ["log_return"]}.get(self.fed, [])
+
+    monkeypatch.setattr("carrossel.online.drift.DriftMonitor", Alarming)
+    retraining = NoRetraining()
+    made = make_loop(tmp_path, champion, retraining=retraining)
+    run(made, 9)
+    assert (retraining.started, retraining.reason) == (1, "drift of loss")
+    retraining.ended = (0, "walk: done")
+    run(made, 2)
+
+    assert (retraining.started, retraining.reason) == (2, "drift of log_return")
+    retraining.ended = (0, "walk: done")
+    run(made, 2)
+    assert retraining.started == 2
+
+
 def test_a_retraining_that_was_due_when_the_process_died_is_started_again(tmp_path):
     run(make_loop(tmp_path, watch=Watch(retrain_every=4)), 4)
     again = NoRetraining()
@@ -364,13 +497,13 @@ def test_a_drift_of_the_loss_makes_a_retraining_due(tmp_path, champion, monkeypa
 
 def test_a_child_process_tells_its_status_and_last_line(tmp_path):
     script = tmp_path / "told.py"
-    script.write_text("print('working'); print('no challenger'); raise SystemExit(3)")
+    script.write_text("import sys; print('working'); print(sys.argv[1:]); raise SystemExit(3)")
     retraining = Retraining(tmp_path, "walk", ["told"])
-    retraining.start()
-    retraining.start()
+    retraining.start("drift of loss")
+    retraining.start("4 bars have passed")
 
     assert retraining.running
-    assert retraining.poll(None) == (3, "no challenger")
+    assert retraining.poll(None) == (3, "['--actor', 'carrossel watch: drift of loss']")
     assert retraining.poll() is None
 
 

@@ -111,10 +111,10 @@ class NoRetraining:
     """Counts how often it was started; runs until `ended` is set."""
 
     def __init__(self):
-        self.started, self.running, self.ended = 0, False, None
+        self.started, self.running, self.ended, self.reason = 0, False, None, None
 
-    def start(self):
-        self.started, self.running = self.started + 1, True
+    def start(self, reason):
+        self.started, self.running, self.reason = self.started + 1, True, reason
 
     def poll(self, wait=0.0):
         del wait

@@ -170,9 +170,18 @@ def likeliest_columns(found: Forecast) -> dict[str, Values]:
 
 
 def save(folder: Path, network: Network, manifest: dict[str, Any]) -> None:
-    """Write weights and manifest into an existing folder."""
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, temporary)
+    """Write weights and manifest into an existing folder.
+
+    Raises:
+        ModelError: if the weights can't be written, as on a full disk.
+    """
+    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    try:
+        with replacing(folder / WEIGHTS) as temporary:
+            save_file(weights, temporary)
+    except SafetensorError as error:  # no OSError, whatever the disk says
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{folder / WEIGHTS} can't be written: {reason}. Make room, then run again.") from None
     write_json(folder / MANIFEST, manifest)
 
 

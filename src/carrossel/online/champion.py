@@ -32,12 +32,15 @@ class Champion:
         folder: its files: `manifest.json`, `model.safetensors` and, unless it was registered before there were any,
             `model.onnx`; None with persistence.
         reason: a sentence for people.
+        problem: what keeps the champion there should be from being asked for or from serving; None while all is well, also
+            where nobody is champion.
     """
 
     dataset: str
     version: str | None
     folder: Path | None
     reason: str
+    problem: str | None = None
 
 
 def find_champion(
@@ -63,7 +66,9 @@ def find_champion(
         point(dataset, root, store, version)
     except (TrackingError, ModelError, OSError) as error:  # OSError: a full disk
         found = local_champion(dataset, root, expires=expires, now=now)
-        return replace(found, reason=f"{found.reason}; the registry's can't be had: {error}")
+        away = f"the registry's can't be had: {error}"
+        problem = f"{found.problem}; {away}" if found.problem else away
+        return replace(found, reason=f"{found.reason}; {away}", problem=problem)
     return local_champion(dataset, root, expires=expires, now=now)
 
 
@@ -81,10 +86,10 @@ def local_champion(dataset: str, root: Path, *, expires: str | None, now: pd.Tim
         return _persistence(dataset, f"{dataset} has no champion")
     folder = _folder(dataset, root, str(version))
     if folder is None or not _is_whole(folder, pointer):
-        return _persistence(dataset, f"the copy of {dataset}'s champion, version {version}, is damaged")
+        return _fall_back(dataset, f"the copy of {dataset}'s champion, version {version}, is damaged")
     manifest = _read(folder / "manifest.json") or {}
     if expires is not None and (why := _expiry(manifest, expires, now)):
-        return _persistence(dataset, f"{dataset}'s champion, version {version}, has expired: {why}")
+        return _fall_back(dataset, f"{dataset}'s champion, version {version}, has expired: {why}")
     name = manifest.get("competitor", "unnamed")
     return Champion(dataset, str(version), folder, f"version {version} ({name}) is {dataset}'s champion")
 
@@ -180,6 +185,10 @@ def _expiry(manifest: dict[str, Any], expires: str, now: pd.Timestamp) -> str | 
 
 def _persistence(dataset: str, why: str) -> Champion:
     return Champion(dataset, None, None, f"persistence serves: {why}")
+
+
+def _fall_back(dataset: str, problem: str) -> Champion:
+    return replace(_persistence(dataset, problem), problem=problem)
 
 
 def _pointer(dataset: str, root: Path) -> Path:

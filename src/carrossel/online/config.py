@@ -17,11 +17,17 @@ class Gate(Section):
         default=200, ge=30, description="Fewest bars, unseen by both, to compare challenger and champion on."
     )
     level: float = Field(
-        default=0.05, gt=0, lt=0.5, description="Of Diebold & Mariano's test that the challenger is worse."
+        default=0.1,
+        gt=0,
+        le=0.5,
+        description="Of Diebold & Mariano's test that the challenger is better than the champion on those bars; with 0.5 a "
+        "lower mean loss is enough.",
     )
-    coverage: float = Field(default=0.9, gt=0.5, lt=1, description="Share of truths that intervals should hold.")
     slack: float = Field(
-        default=0.03, ge=0, lt=0.5, description="How far under that the coverage on unseen bars may be."
+        default=0.03,
+        ge=0,
+        lt=0.5,
+        description="How far the share of truths that the intervals hold on unseen bars may be under their level.",
     )
 
 
@@ -50,10 +56,15 @@ class Drift(Section):
 
     detector: Literal["adwin", "page_hinkley"] = Field(default="adwin", description="river's detector.")
     delta: float = Field(
-        default=0.002, gt=0, lt=1, description="Chance of a false alarm that the detector aims at: smaller alarms less often."
+        default=0.002,
+        gt=0,
+        lt=1,
+        description="Chance of a false alarm that the detector aims at: smaller alarms less often.",
     )
     warm_up: int = Field(
-        default=500, ge=100, description="Bars that a stream learns from what is usual, at the start and after an alarm."
+        default=500,
+        ge=100,
+        description="Bars that a stream learns from what is usual, at the start and after an alarm.",
     )
 
 

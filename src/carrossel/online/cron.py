@@ -22,7 +22,8 @@ _FIELDS = 5
 def read_cron(expression: str, timezone: tzinfo) -> BaseTrigger:
     """The trigger of an expression such as `5 * * * *`: minute, hour, day of month, month, day of week.
 
-    As in crontab(5), Sunday is 0 or 7, and where day of month and day of week are both restricted, either will do.
+    As in crontab(5), Sunday is 0 or 7, and where day of month and day of week are both restricted, either will do. A field is
+    restricted unless it begins with `*`: `0 0 */2 * 1` is every Monday that is an odd day of the month.
 
     Raises:
         ConfigError: if it isn't one, or never fires.
@@ -33,11 +34,13 @@ def read_cron(expression: str, timezone: tzinfo) -> BaseTrigger:
     minute, hour, day, month, weekday = fields
     try:
         rest = {"minute": minute, "hour": hour, "month": month, "timezone": timezone}
-        by_day = CronTrigger(day=day, **rest)
-        by_weekday = CronTrigger(day_of_week=_weekdays(weekday), **rest)
+        either = not (day.startswith("*") or weekday.startswith("*"))
+        days, weekdays = {"day": day}, {"day_of_week": _weekdays(weekday)}
+        fields_of = (days, weekdays) if either else (days | weekdays,)
+        triggers = [CronTrigger(**of, **rest) for of in fields_of]
     except ValueError as error:
         raise _wrong(expression, " ".join(str(error).split())) from None
-    trigger = by_day if weekday == "*" else by_weekday if day == "*" else OrTrigger([by_day, by_weekday])
+    trigger = OrTrigger(triggers) if either else triggers[0]
     if trigger.get_next_fire_time(None, datetime(2000, 1, 1, tzinfo=timezone)) is None:
         raise _wrong(expression, "it never comes")
     return trigger

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
 from sqlalchemy import MetaData, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from carrossel.config import load_params, validate
 from carrossel.errors import StoreError
@@ -39,7 +40,7 @@ def open_database(
 
     Args:
         tables: those of the caller.
-        root: folder of `online.db`, for SQLite without a URL.
+        root: folder of `online.db`, for SQLite without a URL, and of the lock that lets one process at a time make tables.
         url: `online.store`; `CARROSSEL_STORE` wins over it.
 
     Raises:
@@ -52,14 +53,24 @@ def open_database(
         engine = create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS} if lite else {"connect_timeout": 5})
         if lite:
             event.listen(engine, "connect", _configure_sqlite)
-        tables.create_all(engine)
+        lock = root / ".carrossel" / "locks" / "database.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):  # two at once would both make the tables
+            _make(tables, engine)
     except ArgumentError:
         raise StoreError("online.store isn't a database URL, such as postgresql+psycopg://host/name.") from None
-    except (SQLAlchemyError, ImportError) as error:
+    except (SQLAlchemyError, ImportError, OSError) as error:
         raise StoreError(
             f"{_shown(url)} can't be used: {explain(error, url)}. Mend it or change online.store."
         ) from None
     return engine
+
+
+def _make(tables: MetaData, engine: Engine) -> None:
+    try:
+        tables.create_all(engine)
+    except (ProgrammingError, IntegrityError):  # on PostgreSQL: another machine made them this very moment
+        tables.create_all(engine)
 
 
 def explain(error: BaseException, url: str = "") -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from carrossel.errors import ModelError
 from carrossel.evaluation.calibration import conformal_intervals, coverage
 from carrossel.evaluation.judgement import judge_horizons
-from carrossel.evaluation.significance import diebold_mariano
+from carrossel.evaluation.significance import LEVEL, diebold_mariano
 from carrossel.evaluation.verdicts import format_p, format_skill
 from carrossel.targets.base import QUANTILES, quantile_column
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from carrossel.online.config import Gate
     from carrossel.targets.base import Unit
 
-SKILL, ROWS, LOSS, TEST, COVERAGE = (
+SKILL, ROWS, BETTER, COVERAGE = (
     "beats persistence",
     "enough unseen bars",
-    "loss not above the champion's",
-    "not called worse",
+    "better than the champion",
     "intervals hold",
 )
 
 _SAME = 1e-9  # levels are sums of decimals
+_USUAL_LEVEL = 0.9  # of intervals, where the manifest has none
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,26 @@ class Verdict:
     """What a challenger proved beside persistence; the part of `Judgement` that counts here.
 
     Attributes:
-        p_corrected: of Diebold & Mariano's test, corrected for the challengers tried (Holm).
+        p_corrected: of Diebold & Mariano's test, corrected for the challengers tried (Holm) and for `before`.
+        before: decisions that were made on some of the same bars before.
     """
 
     verdict: str
     skill: float
     p_corrected: float
     tried: int
+    before: int = 0
 
     @classmethod
     def of(cls, found: Judgement) -> Verdict:
         """The part of a judgement that counts."""
         return cls(found.verdict, found.skill, found.p_corrected, found.tried)
+
+    def after(self, decisions: int) -> Verdict:
+        """The same, with Bonferroni's correction for earlier decisions on some of the same bars: each was one more try."""
+        p = min(1.0, self.p_corrected * (1 + decisions))
+        lost = self.verdict == "beats persistence" and p >= LEVEL
+        return replace(self, verdict="no evidence of skill" if lost else self.verdict, p_corrected=p, before=decisions)
 
 
 @dataclass(frozen=True)
@@ -187,6 +195,7 @@ def decide(
         "skill": verdict.skill,
         "p_corrected": verdict.p_corrected,
         "tried": verdict.tried,
+        "decisions_before": verdict.before,
         "test_rows": len(test),
     }
     conditions = [
@@ -194,7 +203,7 @@ def decide(
             SKILL,
             verdict.verdict == "beats persistence",
             f"its verdict is '{verdict.verdict}' (skill {format_skill(verdict.skill)}, {format_p(verdict.p_corrected)}, "
-            f"corrected for {verdict.tried} tried)",
+            f"corrected for {verdict.tried} tried, {verdict.before} decisions before on these bars)",
         )
     ]
     if incumbent is not None:
@@ -227,20 +236,15 @@ def _compare(
         return found
     own = (both["truth"] - both["forecast"]) ** 2
     theirs = (both["truth"] - both["forecast_champion"]) ** 2
-    p_worse = diebold_mariano(theirs - own, int(both["horizon"].iloc[0])).p_better
+    p = diebold_mariano(own - theirs, int(both["horizon"].iloc[0])).p_better
     loss, champion_loss = float(own.mean()), float(theirs.mean())
-    figures |= {"loss": loss, "champion_loss": champion_loss, "p_worse": p_worse}
-    beside = f"its loss on bars unseen by both is {loss:.4g}, {incumbent.name}'s {champion_loss:.4g}"
-    return [
-        *found,
-        Condition(LOSS, loss <= champion_loss, beside),
-        Condition(
-            TEST,
-            p_worse >= rules.level,
-            f"Diebold & Mariano's test {'does not call' if p_worse >= rules.level else 'calls'} it worse "
-            f"({format_p(p_worse)}, level {rules.level:g})",
-        ),
-    ]
+    figures |= {"loss": loss, "champion_loss": champion_loss, "p_no_better": p}
+    better = p < rules.level
+    said = (
+        f"its loss on bars unseen by both is {loss:.4g}, {incumbent.name}'s {champion_loss:.4g}, and Diebold & Mariano's test "
+        f"{'calls' if better else 'does not call'} it better ({format_p(p)}, level {rules.level:g})"
+    )
+    return [*found, Condition(BETTER, better, said)]
 
 
 def _check_intervals(
@@ -253,10 +257,11 @@ def _check_intervals(
     if unit == "probability":
         return Condition(COVERAGE, passed=True, said="a probability has no interval")
     test = (rows["split"] == "test").to_numpy()
-    least = rules.coverage - rules.slack
+    level = _USUAL_LEVEL if interval is None else float(interval["level"])
+    least = level - rules.slack
     shares = {
         kind: coverage(rows["truth"][test], lower[test], upper[test])
-        for kind, (lower, upper) in _intervals(rows, rules.coverage, interval).items()
+        for kind, (lower, upper) in _intervals(rows, level, interval).items()
     }
     figures |= {f"coverage_{kind}": share for kind, share in shares.items()} | {"coverage_needed": least}
     known = [share for share in shares.values() if share is not None]
@@ -284,7 +289,7 @@ def _intervals(
     )
     if pair is not None and all(quantile_column(one) in rows for one in pair):
         found["quantiles"] = (rows[quantile_column(pair[0])], rows[quantile_column(pair[1])])
-    if interval is not None and abs(interval["level"] - level) < _SAME:
+    if interval is not None:
         half = float(interval["half_width"][0]) * (rows["last_close"] if interval["relative"] else 1.0)
         found["served"] = (rows["forecast"] - half, rows["forecast"] + half)
     if not found:

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pandas as pd
-from filelock import FileLock
 from sqlalchemy import JSON, Column, Integer, MetaData, String, Table, Text, event, insert, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -22,13 +21,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DECIDED, APPLIED, ROLLED_BACK, EXPIRED, MOVED_OUTSIDE, FOUND = (
+DECIDED, APPLIED, ROLLED_BACK, EXPIRED, MOVED_OUTSIDE, FOUND, FORGOTTEN = (
     "decided",
     "applied",
     "rolled_back",
     "expired",
     "moved_outside",
     "found",
+    "forgotten",
 )
 STATES = (DECIDED, ROLLED_BACK, MOVED_OUTSIDE, FOUND)
 """Events that say what the aliases shall be."""
@@ -66,7 +66,8 @@ class Entry:
 
     Attributes:
         event: `decided`: the gate was asked; `rolled_back`; `moved_outside`: somebody moved an alias by other means;
-            `found`: aliases from before the ledger; `applied`: the aliases are what entry number `entry` says; `expired`.
+            `found`: aliases from before the ledger; `applied`: the aliases are what entry number `entry` says; `expired`;
+            `forgotten`: the version was deleted from the registry.
         actor: which command.
         key: unique among all: what was decided once isn't decided again.
         model: SHA-256 that identifies the model; see `carrossel.tracking.relog.model_key`.
@@ -211,10 +212,7 @@ def open_ledger(root: Path) -> Ledger:
         StoreError: if the database can't be used.
         ConfigError: if the section is wrong.
     """
-    lock = root / ".carrossel" / "locks" / "ledger.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):  # two at once would both make the table
-        return Ledger(open_database(_metadata, root, read_online().store))
+    return Ledger(open_database(_metadata, root, read_online().store))
 
 
 def _entry(row: RowMapping) -> Entry:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from carrossel.errors import Busy
+from carrossel.errors import Busy, CarrosselError
 from carrossel.files import write_json
 
 if TYPE_CHECKING:
@@ -32,20 +32,33 @@ def alone(root: Path, name: str, *, now: pd.Timestamp) -> Iterator[None]:
 
     Raises:
         Busy: at once, if another process is in its block.
+        CarrosselError: if the lock's file can't be made, as on a full disk.
     """
     lock = root / ".carrossel" / "locks" / f"{name}.lock"
     note = lock.with_suffix(".json")  # beside it: opening the lock empties its file
-    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
         held = FileLock(lock).acquire(blocking=False)
     except Timeout:
         raise Busy(f"{_holder(note)} {name} already. Nothing was done; wait for it or end it.") from None
+    except OSError as error:
+        raise CarrosselError(
+            f"{lock} can't be made: {error.strerror or error}. Nothing was done; mend that and run again."
+        ) from None
     with held:
-        write_json(note, {"pid": os.getpid(), "host": socket.gethostname(), "since": now.isoformat(timespec="seconds")})
+        _introduce(note, now)
         try:
             yield
         finally:
             note.unlink(missing_ok=True)
+
+
+def _introduce(note: Path, now: pd.Timestamp) -> None:
+    """Say who holds the lock, if the disk has room for it: the lock holds without, and work may be what makes room."""
+    try:
+        write_json(note, {"pid": os.getpid(), "host": socket.gethostname(), "since": now.isoformat(timespec="seconds")})
+    except OSError:
+        note.unlink(missing_ok=True)  # one left by a killed process would name it
 
 
 def _holder(note: Path) -> str:

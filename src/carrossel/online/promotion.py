@@ -22,6 +22,7 @@ from carrossel.online.ledger import (
     APPLIED,
     DECIDED,
     EXPIRED,
+    FORGOTTEN,
     FOUND,
     MOVED_OUTSIDE,
     ROLLED_BACK,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from carrossel.tracking.store import Store
 
 PROMOTED, REFUSED, KEPT = "promoted", "refused", "kept"
+_LONGEST_KEY = 400  # characters of the ledger's column
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,61 @@ def rollback(
         return Outcome(dataset, "", new, promote=True, reason=entry.reason, aliases=wanted, created=True, entry=entry)
 
 
+def forget(
+    dataset: str,
+    version: str,
+    *,
+    reason: str = "",
+    now: pd.Timestamp | None = None,
+    actor: str = "forget",
+    store: Store | None = None,
+) -> str:
+    """Delete a version from the registry that neither holds an alias nor shall hold one. The ledger says so for good.
+
+    Args:
+        dataset: its name in params.yaml.
+        version: its number.
+        reason: for the ledger.
+        now: the present, UTC; the clock's if not given.
+        actor: which command asks.
+        store: an open one; section `tracking` says which if not given.
+
+    Returns:
+        A sentence for people.
+
+    Raises:
+        ChampionError: if there is no such version, or the ledger wants an alias on it.
+        TrackingError: if it holds an alias; and see `consider`.
+        StoreError: see `consider`.
+    """
+    now = pd.Timestamp.now("UTC") if now is None else now
+    with _room(dataset, store) as room:
+        if not registry.has_version(room.store, room.model, version):
+            raise ChampionError(f"{room.model} has no version {version!r}. See: carrossel history --dataset {dataset}")
+        registry.check_free(room.store, room.model, version)
+        state, _ = room.ledger.find_state(dataset)
+        said = (state.aliases if state else None) or {}
+        if names := sorted(alias for alias, one in said.items() if one == version):
+            raise ChampionError(
+                f"{room.model} version {version} shall be {', '.join(names)} by the ledger: not deleted. Let another version "
+                f"take its place first; see: carrossel history --dataset {dataset}"
+            )
+        key = registry.key_of(room.store, room.model, version)
+        entry = Entry(
+            dataset=dataset,
+            event=FORGOTTEN,
+            actor=actor,
+            reason=f"version {version} is forgotten" + (f": {reason}" if reason else "."),
+            key=f"{dataset} forgotten {room.store.name} {version} {key}"[:_LONGEST_KEY],
+            model=key,
+            version_from=version,
+        )
+        # First the word, then the deed: killed in between, the next call finds the version and deletes it.
+        entry = room.ledger.append(entry, now)
+        registry.delete_version(room.store, room.model, version)
+        return entry.reason
+
+
 @dataclass(frozen=True)
 class _Candidate:
     folder: Path
@@ -296,12 +353,16 @@ class _Room:
         decision = None
         if held.version == old:
             verdict, wanted, why = KEPT, aliases, f"{name}, version {old}, is {self.dataset}'s champion already."
+        elif (before := self.ledger.find_model(self.dataset, held.key, held.run_id)) is not None:
+            # Other code or data led to the very same model: what was refused or rolled back isn't brought back by that.
+            verdict, wanted = KEPT, aliases
+            why = f"{name}, version {held.version}, was decided on before (entry {before.id}): nobody's alias is moved."
         else:
-            incumbent, note = self._ask_champion(old, candidate.forecasts, manifest, read_bars, root, now)
+            incumbent, note = self._ask_champion(old, candidate.forecasts, manifest, read_bars, root)
             decision = decide(
                 name,
                 candidate.forecasts,
-                candidate.verdict,
+                candidate.verdict.after(self._count_decisions(candidate.forecasts)),
                 incumbent,
                 unit=manifest.get("unit", "price"),
                 rules=read_online().gate,
@@ -344,6 +405,12 @@ class _Room:
             entry=entry,
             decision=decision,
         )
+
+    def _count_decisions(self, forecasts: pd.DataFrame) -> int:
+        """Times that the gate was asked on bars which judge the challenger now; no other decision looked at bars."""
+        first = _moment(nearest(forecasts, "test")["origin"].iloc[0])
+        asked = [e for e in self.ledger.entries(self.dataset) if e.event == DECIDED and e.figures is not None]
+        return sum(e.last_bar is not None and _moment(e.last_bar) >= first for e in asked)
 
     def known(self, entry: Entry) -> Outcome:
         return Outcome(
@@ -457,19 +524,17 @@ class _Room:
         manifest: dict[str, Any],
         read_bars: Callable[[], pd.DataFrame],
         root: Path,
-        now: pd.Timestamp,
     ) -> tuple[Incumbent | None, str]:
-        """The champion's forecasts of the challenger's test part; without any, why it isn't compared."""
+        """The champion's forecasts of the challenger's test part; without any, why it isn't compared.
+
+        One that has expired is compared too: expiry is about what serves.
+        """
         if version is None:
             return None, ""
-        expires = read_online().champion.expires
         try:
             from carrossel.forecaster.stored import load
 
-            folder = copies.copy_version(self.dataset, root, self.store, version)
-            if expires is not None and (why := copies.expiry(self.dataset, folder, expires, now)):
-                return None, f" It wasn't compared with version {version}: {why}."
-            forecaster = load(folder)
+            forecaster = load(copies.copy_version(self.dataset, root, self.store, version))
         except ModelError as error:
             return None, f" Champion version {version} can't be used and wasn't compared: {error}"
         theirs = forecaster.manifest

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from carrossel.config import load_params, lookup
 from carrossel.errors import Busy, CarrosselError, ConfigError, RetrainingError
 from carrossel.files import sha256
-from carrossel.online import children
 from carrossel.online.database import read_online
+from carrossel.online.dvc import run_dvc
+from carrossel.online.leftovers import remove_leftovers
 from carrossel.online.locking import alone
 from carrossel.revision import code_revision
 
@@ -35,6 +36,8 @@ DONE, FAILED, BUSY = 0, 1, 75
 INTERRUPTED, TERMINATED = 130, 143
 """The same after Ctrl-C and after SIGTERM, as shells have it."""
 LOCK = "retrain"
+ACTOR = "carrossel retrain"
+_LONGEST_ACTOR = 200  # characters of the ledger's column
 
 
 @dataclass(frozen=True)
@@ -53,20 +56,12 @@ class Outcome:
     reason: str
 
 
-def run_dvc(arguments: Sequence[str], root: Path) -> int:
-    """One call of DVC, whose stages die with this process; a DVC command that runs elsewhere in the project is waited for.
-
-    Returns:
-        Its exit status.
-    """
-    return children.run("dvc", ["--wait-for-lock", *arguments], root)
-
-
 def retrain_all(
     datasets: Sequence[str] | None,
     root: Path,
     *,
     clock: Callable[[], pd.Timestamp],
+    actor: str = ACTOR,
     tell: Tell = print,
     dvc: Dvc = run_dvc,
 ) -> int:
@@ -76,16 +71,19 @@ def retrain_all(
         datasets: every one in params.yaml if not given.
         root: the project's folder.
         clock: the present, UTC.
+        actor: who asks, for the ledger: one line, cut after 200 characters.
         tell: takes a line for people.
         dvc: runs DVC with arguments in a folder: its exit status.
 
     Returns:
-        0 if all is as it should be, promoted or not; 1 if a dataset failed; 75 if another process retrains; 130 or 143 if stopped.
+        0 if all is as it should be, promoted or not; 1 if a dataset failed; 75 if another process retrains, or works with DVC;
+        130 or 143 if stopped.
 
     Raises:
         ConfigError: if params.yaml is wrong; then nothing was done.
     """
     params = load_params()
+    actor = " ".join(actor.split())[:_LONGEST_ACTOR] or ACTOR
     names = list(lookup("datasets", params)) if datasets is None else list(datasets)
     for name in names:
         _check(name, params)
@@ -93,10 +91,15 @@ def retrain_all(
     with _terminable() as terminated:
         try:
             with alone(root, LOCK, now=clock()):
+                if removed := remove_leftovers(root, clock()):
+                    tell(f"{len(removed)} folders that killed processes had left more than a week ago were removed.")
                 for name in names:
                     try:
-                        _retrain(name, root, now=clock(), actor="carrossel retrain", tell=tell, dvc=dvc)
-                    except (CarrosselError, OSError) as error:
+                        _retrain(name, root, now=clock(), actor=actor, tell=tell, dvc=dvc)
+                    except Busy as error:
+                        tell(f"{name}: {_sentence(error)} The next run goes on from here.")
+                        status = status or BUSY
+                    except Exception as error:  # noqa: BLE001 -- torch and others raise anything on a full disk; the others go on
                         tell(f"{name}: failed: {_sentence(error)} The next run goes on from here.")
                         status = FAILED
         except Busy as error:
@@ -129,7 +132,7 @@ def retrain(
     root: Path,
     *,
     now: pd.Timestamp,
-    actor: str = "carrossel retrain",
+    actor: str = ACTOR,
     tell: Tell = print,
     dvc: Dvc = run_dvc,
 ) -> Outcome:
@@ -232,4 +235,5 @@ def _check(dataset: str, params: Mapping[str, Any]) -> None:
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename or 'no file named'}."
-    return " ".join(str(error).split()).removesuffix(".") + "."
+    said = " ".join(str(error).split()).removesuffix(".") + "."
+    return said if isinstance(error, CarrosselError) else f"{type(error).__name__}: {said}"

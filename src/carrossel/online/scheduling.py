@@ -14,8 +14,8 @@ import signal
 import socket
 import threading
 import time
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,11 @@ if TYPE_CHECKING:
 
 JOB = "retrain"
 LOCK = "schedule"
+ACTOR = "carrossel schedule"
 _LONGEST_WAIT = 30.0  # seconds: a clock that jumped, or a machine that slept, is noticed within
 _RETRY = 60.0
+_AGAIN = timedelta(minutes=10)  # after a retraining that failed, or that found another at work
+_MOST_AGAIN = 3  # such tries in a row; then it's no hiccup, and cron's next time will do
 _GRACE_SECONDS = 20.0
 _ENDINGS = {
     DONE: "ended well",
@@ -109,6 +112,7 @@ class Schedule(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no t
         self._mutex = threading.Lock()
         self._child: Popen[bytes] | None = None
         self._stopping = False
+        self._tries = 0
         # A pair of sockets wakes the loop: a signal's handler may write to one, where an event's lock could be held already.
         self._alarm, self._bell = socket.socketpair()
         self._bell.settimeout(0)
@@ -164,6 +168,8 @@ class Schedule(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no t
         missed = job.next_run_time is not None and job.next_run_time <= now
         cut_off = self._note.exists()
         due = job.next_run_time if missed else now if cut_off else self._trigger.get_next_fire_time(None, now)
+        if job.name == self._cron and job.next_run_time is not None:
+            due = min(due, job.next_run_time)  # one more try after a failure comes before cron's next time
         if job.name != self._cron:
             self._tell(f"the schedule was {job.name} and is {self._cron} (UTC) now")
         job.modify(next_run_time=due, **options)
@@ -211,11 +217,14 @@ class Schedule(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no t
 
     def _retrain(self, dataset: str | None) -> None:
         """In the executor's thread: one retraining, to its end."""
-        arguments = ["retrain", "--once", *(["--dataset", dataset] if dataset else [])]
+        arguments = ["retrain", "--once", "--actor", ACTOR, *(["--dataset", dataset] if dataset else [])]
         with self._mutex:
             if self._stopping:
                 return
-            write_text(self._note, "A retraining runs. If none does, it was cut off, and the next start catches up.\n")
+            with suppress(OSError):  # a full disk costs the catch-up after a crash, not the retraining
+                write_text(
+                    self._note, "A retraining runs. If none does, it was cut off, and the next start catches up.\n"
+                )
             self._child = self._start(arguments)
         began = time.monotonic()
         status = self._child.wait()
@@ -225,6 +234,26 @@ class Schedule(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no t
         failed = f"failed with status {status}, for the reason above" if status > 0 else f"died of signal {-status}"
         ending = _ENDINGS.get(status, failed)
         self._tell(f"the retraining {ending} after {time.monotonic() - began:.0f} s")
+        if status in {DONE, INTERRUPTED, TERMINATED}:
+            self._tries = 0
+        else:
+            self._try_again()
+
+    def _try_again(self) -> None:
+        """Bring the next run forward, unless cron's comes sooner or this has been done often enough."""
+        with self._mutex:  # a stop waits for this thread with APScheduler's own lock held
+            if self._stopping:
+                return
+            try:
+                job, soon = self.get_job(JOB), datetime.now(UTC) + _AGAIN
+                if job is not None and self._tries < _MOST_AGAIN and soon < job.next_run_time:
+                    job.modify(next_run_time=soon)
+                    self._tries += 1
+                    self._tell(f"it is tried again at {_minute(soon)} UTC ({self._tries} of {_MOST_AGAIN})")
+                else:
+                    self._tries = 0
+            except SQLAlchemyError as error:
+                self._tell(f"{self._store.path} can't be used ({explain(error)}); cron's next time will do")
 
     def _end(self) -> None:
         self._stopping = True
@@ -247,9 +276,12 @@ class _Store(SQLAlchemyJobStore):  # type: ignore[misc]  # APScheduler has no ty
     """
 
     def __init__(self, path: Path, work: Callable[[str | None], None]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        path.chmod(0o600)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            path.chmod(0o600)
+        except OSError as error:
+            raise StoreError(f"{path} can't be made: {error.strerror or error}. Mend that and start again.") from None
         self.path, self._work = path, work
         super().__init__(url=f"sqlite:///{path}")
 

@@ -244,19 +244,28 @@ def find_version(client: MlflowClient, model: str, key: str) -> ModelVersion | N
     return max(versions, key=lambda version: int(version.version), default=None)
 
 
+def check_free(store: Store, model: str, version: str) -> None:
+    """Make sure that a version holds no alias, whoever gave it.
+
+    Raises:
+        TrackingError: if it does, or the server fails.
+    """
+    with _explaining(store):
+        aliases = sorted(store.client.get_model_version(model, version).aliases)
+    if aliases:
+        raise TrackingError(
+            f"{model} version {version} is {', '.join(aliases)}: not deleted. Give the alias to another version first."
+        )
+
+
 def delete_version(store: Store, model: str, version: str) -> None:
     """Delete a version that holds no alias; MLflow alone would drop the champion without a word.
 
     Raises:
         TrackingError: if it holds an alias, or the server fails.
     """
+    check_free(store, model, version)
     with _explaining(store):
-        aliases = sorted(store.client.get_model_version(model, version).aliases)
-        if aliases:
-            raise TrackingError(
-                f"{model} version {version} is {', '.join(aliases)}: not deleted. "
-                "Give the alias to another version first."
-            )
         store.client.delete_model_version(model, version)
 
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _ASIDE = frozenset({"start", "url", "archives", "terms"})  # from when on and where to ask, not for what
 
 
+class Occupied(BarsError):
+    """Another process writes to the archive."""
+
+
 class Archive:
     """Bars of one live source, with every revision and the time at which each was learned.
 
@@ -65,7 +69,8 @@ class Archive:
 
         Raises:
             SourceError: if the source failed and there is no bar at all.
-            BarsError: if another process holds the archive, a file in it is damaged, or it belongs to another source.
+            Occupied: if another process holds the archive for longer than this one is patient.
+            BarsError: if a file in it is damaged, or it belongs to another source.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -73,7 +78,7 @@ class Archive:
                 self._partitions.remove_leftovers()
                 return Visit(self._partitions, self.step, source, now.tz_convert("UTC"), self._recall(source)).run()
         except Timeout:
-            raise BarsError(
+            raise Occupied(
                 f"another process is writing to {self.folder}. Wait for it or end it, then run again."
             ) from None
 

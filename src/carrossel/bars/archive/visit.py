@@ -89,6 +89,8 @@ class Visit:
                 "later: nothing was asked for and nothing changed. Check the clock"
             )
             return self.update
+        if last is None and (reach := self.source.reach(self.now)) is not None and start < reach:
+            self._say(f"bars before {_minute(reach)} UTC can't be had from this source: asked from then on")
         if self.memory.start is None:
             self.memory.start = start if first is None else time_of(first)
         up = self._ask_newest(start, last) and self._ask_earlier(start, self.memory.start)
@@ -157,6 +159,8 @@ class Visit:
             Whether the source answered at last.
         """
         before = [each for each in self.memory.failed if each.first >= start and each.end <= end]
+        reach = self.source.reach(self.now)
+        start = start if reach is None else max(start, reach)
         misses = 0
         while start < end:
             position = start

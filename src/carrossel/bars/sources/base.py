@@ -80,6 +80,14 @@ class Source(abc.ABC):
             SourceError: if there is nothing, or nothing that can be understood.
         """
 
+    def gave(self, provenance: Mapping[str, Any]) -> bool:
+        """Whether stored bars of this provenance are this source's, whichever version, and will do while it can't be reached.
+
+        Never those of a source on this machine: what is wrong with it is to be mended.
+        """
+        del provenance
+        return False
+
 
 class LiveSourceConfig(SourceConfig):
     """The part that every live source has."""
@@ -111,6 +119,11 @@ class LiveSource(Source):
         """Stamp of the first bar wanted, UTC."""
         return pd.Timestamp(self.config.start).tz_convert("UTC")
 
+    def reach(self, now: pd.Timestamp) -> pd.Timestamp | None:
+        """Stamp of the oldest bar that can be had at `now`, UTC; None if all can."""
+        del now
+        return None
+
     def present(self, now: pd.Timestamp, last: pd.Timestamp | None, step: pd.Timedelta) -> pd.Timestamp:
         """The present as this source sees it, UTC: the clock's, unless the source replays a past.
 
@@ -128,8 +141,9 @@ class LiveSource(Source):
         Raises:
             SourceError: see `pages`.
         """
-        start = self.first()
-        pages = list(self.pages(start, self.present(pd.Timestamp.now("UTC"), None, pd.Timedelta(self.interval))))
+        now = self.present(pd.Timestamp.now("UTC"), None, pd.Timedelta(self.interval))
+        start, reach = self.first(), self.reach(now)
+        pages = list(self.pages(start if reach is None else max(start, reach), now))
         if not pages:
             raise SourceError(f"{self.kind}: no bars since {start}. Check start and symbol.")
         return RawBars(pd.concat(pages, ignore_index=True), self.describe())

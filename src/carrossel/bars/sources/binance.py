@@ -23,9 +23,10 @@ from carrossel.bars.sources.web.exchange import Exchange, ExchangeConfig
 from carrossel.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _WIDTH = 12  # columns of an archive's CSV
+_MONTHLY = 300  # bars of a whole month that are worth its archive, which is checked and comes where REST is refused
 _FEW_DAYS = pd.Timedelta(days=3)  # a month's archive is as large as thirty days'
 
 
@@ -99,28 +100,25 @@ class Binance(Exchange, kind="binance"):
         return {**super().describe(), "archives": self.config.archive_url}
 
     def _plan(self, start: pd.Timestamp, end: pd.Timestamp) -> list[Span]:
-        """A month's or day's archive where more bars of it are wanted than a page of REST has, and it is over."""
-        plan: list[Span] = []
+        """Archives of what is over: of a month that is wanted whole, and where more is wanted than a page of REST has."""
+        parts: list[Span] = []
         for month in _calendar(start, end, "MS"):
             short = month.end - month.start <= _FEW_DAYS and self.most * self.step < DAY
             whole = not short and self._worth(month, end, pd.offsets.MonthBegin())
-            parts = [month] if whole else self._days(month)
-            for part in parts:
-                if plan and plan[-1].source == part.source == "rest":
-                    plan[-1] = Span("rest", plan[-1].start, part.end)
-                else:
-                    plan.append(part)
-        return plan
+            parts += [month] if whole else self._days(month)
+        return _joined(parts)
 
     def _days(self, month: Span) -> list[Span]:
-        return [
+        return _joined(
             day if self._worth(day, month.end, pd.Timedelta(days=1)) else Span("rest", day.start, day.end)
             for day in _calendar(month.start, month.end, "D")
-        ]
+        )
 
     def _worth(self, span: Span, end: pd.Timestamp, length: Any) -> bool:
-        whole = _floor(span.start, span.source) + length
-        return bool(whole <= end) and (span.end - span.start).value // self.step > self.most
+        begin = _floor(span.start, span.source)
+        over = begin + length
+        few = _MONTHLY if span == ("monthly", begin, over) else self.most
+        return bool(over <= end) and (span.end - span.start).value // self.step > few
 
     def _instead(self, client: Client, span: Span) -> list[Span]:
         """What to take a span from whose archive isn't there; nothing if the market didn't exist yet."""
@@ -144,6 +142,17 @@ class Binance(Exchange, kind="binance"):
             return None
         page = _parse(text, self.step, url)
         return page[(page["timestamp"] >= span.start) & (page["timestamp"] < span.end)].reset_index(drop=True)
+
+
+def _joined(spans: Iterable[Span]) -> list[Span]:
+    """The same; what is taken from REST one after the other is one span, since each costs a request."""
+    joined: list[Span] = []
+    for span in spans:
+        if joined and joined[-1].source == span.source == "rest":
+            joined[-1] = Span("rest", joined[-1].start, span.end)
+        else:
+            joined.append(span)
+    return joined
 
 
 def _floor(stamp: pd.Timestamp, source: str) -> pd.Timestamp:

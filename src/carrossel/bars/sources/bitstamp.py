@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Bitstamp(Exchange, kind="bitstamp"):
-    """Candles of `/api/v2/ohlc/{symbol}/`: at most 1000 a page, both ends included.
+    """Candles of `/api/v2/ohlc/{symbol}/`: at most 1000 a page, which ends with the bar asked for.
 
     References:
         https://www.bitstamp.net/api/#tag/Market-info/operation/GetOHLCData
@@ -51,9 +51,14 @@ class Bitstamp(Exchange, kind="bitstamp"):
     def ask(self, client: Client, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:
         url = f"{self.config.base_url}/api/v2/ohlc/{self.config.symbol}/"
         span = {"start": first.value // 10**9, "end": last.value // 10**9}
-        answer = client.json(url, {"step": self.code, "limit": self.most, **span})
+        # Given an end, Bitstamp leaves `start` aside and counts back from it.
+        limit = min((last.value - first.value) // self.step + 1, self.most)
+        answer = client.json(url, {"step": self.code, "limit": limit, **span})
         try:
             rows = answer["data"]["ohlc"]
         except (TypeError, KeyError):
             raise misread(url, answer, "data with ohlc") from None
-        return candles(rows, ("timestamp", "open", "high", "low", "close", "volume"), self.step, url)
+        page = candles(rows, ("timestamp", "open", "high", "low", "close", "volume"), self.step, url)
+        return page[page["timestamp"] >= first].reset_index(
+            drop=True
+        )  # where nobody traded it has counted back too far

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,9 @@ from carrossel.bars.sources.csv import WATCHED_FOLDER, Csv
 from carrossel.bars.sources.web.address import redact
 from carrossel.bars.sources.web.extras import require
 from carrossel.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Kaggle(Source, kind="kaggle"):
@@ -54,9 +57,7 @@ class Kaggle(Source, kind="kaggle"):
         version = re.search(r"/versions/(\d+)/", path.as_posix())
         told = {
             **raw.provenance,
-            "kind": self.kind,
-            "path": config.file,
-            "dataset": config.dataset,
+            **self._asked(),
             "version": int(version[1]) if version else None,
             "terms": f"https://www.kaggle.com/datasets/{config.dataset.split('/versions/')[0]}",
         }
@@ -64,3 +65,9 @@ class Kaggle(Source, kind="kaggle"):
         return dataclasses.replace(
             raw, provenance=told, notes=tuple(note for note in raw.notes if WATCHED_FOLDER not in note)
         )
+
+    def gave(self, provenance: Mapping[str, Any]) -> bool:
+        return all(provenance.get(key) == value for key, value in self._asked().items())
+
+    def _asked(self) -> dict[str, str]:
+        return {"kind": self.kind, "path": self.config.file, "dataset": self.config.dataset}

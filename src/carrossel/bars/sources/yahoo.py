@@ -56,11 +56,19 @@ class Yahoo(LiveSource, kind="yahoo"):
     # The longest span that Yahoo gives at once, in days.
     _spans: ClassVar[Mapping[str, int]] = {"1m": 7, "2m": 50, "5m": 50, "15m": 50, "30m": 50, "1h": 700}
 
+    # How far back it has any, in days.
+    _reaches: ClassVar[Mapping[str, int]] = {"1m": 30, "2m": 60, "5m": 60, "15m": 60, "30m": 60, "1h": 730}
+
     def __init__(self, config: Any, root: Path, interval: str = "1h") -> None:
         super().__init__(config, root, interval)
         self.code = named(interval, self.intervals, self.kind)
         if config.adjusted and self.code != _DAY:
             raise ConfigError(f"adjusted = True: Yahoo adjusts daily bars alone, and interval is {interval!r}.")
+
+    def reach(self, now: pd.Timestamp) -> pd.Timestamp | None:
+        days = self._reaches.get(self.code)
+        # The next midnight, so that it's still within reach when it is asked for.
+        return None if days is None else (now - pd.Timedelta(days=days)).ceil("D")
 
     def pages(self, start: pd.Timestamp, end: pd.Timestamp) -> Iterator[pd.DataFrame]:
         if start >= end:
@@ -109,7 +117,9 @@ class Yahoo(LiveSource, kind="yahoo"):
             )
         except Exception as error:  # noqa: BLE001 -- yfinance raises its own, curl's and built-in exceptions alike
             said = redact(" ".join(str(error).split()))[:300] or type(error).__name__
-            if code != _DAY and ("no price data found" in said or "Data doesn't exist" in said):
+            # What lies too far back is told in the same words, with Yahoo's reason behind them: that's no empty range.
+            refused = "not available" in said or "must be within" in said
+            if code != _DAY and not refused and ("no price data found" in said or "Data doesn't exist" in said):
                 return pd.DataFrame()  # nothing was traded
             if type(error).__name__ == "YFRateLimitError":
                 said += " Such limits come in waves: wait an hour"

@@ -68,7 +68,7 @@ class Forecasting:
             status, body = refusal.status, orjson.dumps({"detail": str(refusal)})
         except _Gone:
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the cause
             _log.exception("a forecast of %s failed", dataset or "no dataset")
             status, body = 500, orjson.dumps({"detail": "the forecast failed; the server's log says why."})
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from carrossel.bars.config import Dataset
+from carrossel.config import lookup, validate
 from carrossel.errors import CarrosselError, ModelError
 from carrossel.online.champion import Champion
 from carrossel.online.serving.forecasting import MANIFEST, LightForecaster
 from carrossel.online.serving.reading import Refused
+from carrossel.online.serving.spacing import Spacing
 from carrossel.targets.base import QUANTILES, make_target, quantile_column
 from carrossel.windows.question import read_question
 
@@ -36,6 +39,7 @@ class Served:
         forecaster: of that champion; None with persistence.
         persistence: of the dataset's own question.
         horizons: of that question.
+        spacing: of the dataset's bars.
         problem: why what serves isn't, or may not be, what the alias names; None while all is well.
         written: when the forecaster's files were, since a version of that number may be another one's tomorrow.
     """
@@ -44,6 +48,7 @@ class Served:
     forecaster: LightForecaster | None
     persistence: Target
     horizons: tuple[int, ...]
+    spacing: Spacing
     problem: str | None = None
     written: int = 0
 
@@ -53,6 +58,9 @@ class Served:
         Raises:
             Refused: if the bars don't do for a forecast.
         """
+        self.spacing.check(
+            bars.timestamps, 1 + self.horizons[-1] if self.forecaster is None else self.forecaster.needed
+        )
         with np.errstate(all="ignore"):  # what isn't finite is told as such
             return self._by_persistence(bars) if self.forecaster is None else self._by_model(self.forecaster, bars)
 
@@ -128,7 +136,7 @@ class ServedModels:
         find: who is champion now.
 
     Raises:
-        ConfigError: if a dataset's question isn't valid.
+        ConfigError: if a dataset or its question isn't valid.
     """
 
     def __init__(self, datasets: tuple[str, ...], params: dict[str, Any], find: Finder) -> None:
@@ -137,7 +145,8 @@ class ServedModels:
         for name in datasets:
             windows, target = read_question(name, params)
             nobody = Champion(name, None, None, "persistence serves: the champion wasn't asked for yet")
-            self._served[name] = Served(nobody, None, make_target(target), windows.horizons)
+            spacing = Spacing.of(validate(lookup(f"datasets.{name}", params), Dataset, f"datasets.{name}"))
+            self._served[name] = Served(nobody, None, make_target(target), windows.horizons, spacing)
 
     def __getitem__(self, dataset: str) -> Served:
         return self._served[dataset]
@@ -161,9 +170,7 @@ class ServedModels:
             if now.forecaster is not None and (now.champion.folder, now.written) == (champion.folder, written):
                 return replace(now, champion=champion, problem=champion.problem)
             forecaster = LightForecaster.load(champion.folder)
-            return replace(
-                now, champion=champion, forecaster=forecaster, problem=champion.problem, written=written
-            )
+            return replace(now, champion=champion, forecaster=forecaster, problem=champion.problem, written=written)
         except (CarrosselError, OSError) as error:
             what = "can't be served" if isinstance(error, ModelError) else "can't be asked for"
             return replace(now, problem=f"{dataset}'s champion {what}: {' '.join(str(error).split())}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
@@ -37,6 +37,8 @@ PASSING = (SourceError, BarsError, SeriesTooShort, StoreError, TrackingError, OS
 _PROGRESS = "progress"
 _REPLAY = "replay"
 _LONGEST_PAUSE = 300.0
+_RETRY_SECONDS, _LONGEST_RETRY = 600.0, 6 * 3600.0
+_RETRY_BARS = 10
 _RECENTLY = 500
 
 
@@ -55,12 +57,14 @@ class Progress:
     Attributes:
         handled: bars so far.
         retrained: that number when a retraining was started last.
-        due: why a retraining is due; until it has ended, so that it isn't lost with a process.
+        due: why a retraining is due; until it has ended well, so that it isn't lost with a process.
+        afterwards: why another one is due once the one that runs, which doesn't see these bars, has ended.
     """
 
     handled: int = 0
     retrained: int = 0
     due: str | None = None
+    afterwards: str | None = None
 
     def dump(self) -> bytes:
         """As bytes for the store."""
@@ -117,6 +121,8 @@ class Loop:
     _interrupted: bool = field(default=True, init=False)
     _told: set[str] = field(default_factory=set, init=False)
     _speechless: set[pd.Timestamp] = field(default_factory=set, init=False)
+    _failures: int = field(default=0, init=False)
+    _failed_at: tuple[pd.Timestamp, int] | None = field(default=None, init=False)
 
     def run(self, stop: Stop, *, bars: int | None = None, once: bool = False) -> int:
         """Look again and again until asked to stop, after so many bars, after one look, or when a replay is over.
@@ -210,9 +216,14 @@ class Loop:
         return [row for row, stamp in enumerate(stamps) if there[row] and stamp >= first and stamp not in done]
 
     def _handle(self, bars: pd.DataFrame, row: int, present: pd.Timestamp) -> int:
-        """One bar, one transaction."""
+        """One bar, one transaction.
+
+        Args:
+            present: the look's, by which the bars are closed.
+        """
         self._recall()
         bar = bars.iloc[row]
+        present = self._by_now(present)
         pending = self.store.pending(self.dataset, bars["timestamp"].iloc[0], bar["timestamp"])
         scores = score(pending, bars, row, present)
         made = {(each.origin, each.horizon): each for each in pending}
@@ -229,8 +240,7 @@ class Loop:
         if not answer.predictions and not scores:
             self._speechless.add(bar["timestamp"])
             return 0
-        progress = Progress(self.progress.handled + 1, self.progress.retrained, self.progress.due)
-        progress.due = progress.due or self._why_due(progress, alarms)
+        progress = self._progressed(alarms)
         with self.store.writing() as writer:
             writer.scores(scores)
             writer.predictions(answer.predictions)
@@ -261,8 +271,13 @@ class Loop:
         due = self._asked is None or not pd.Timedelta(0) <= now - self._asked < pd.Timedelta(self.registry_seconds, "s")
         if ask and due:
             self._asked = now
-        champion = self.find_champion(present, ask and due)
-        model = self.answers.model if self.answers.champion is not None else None
+        asked = ask and due
+        champion = self.find_champion(present, asked)
+        before = self.answers.champion
+        # The local copy alone doesn't know that the registry is away: its reason is no news beside the registry's own.
+        if not asked and before and (before.version, before.folder) == (champion.version, champion.folder):
+            return False
+        model = self.answers.model if before is not None else None
         if not self.answers.follow(champion):
             return False
         self.tell(
@@ -289,6 +304,16 @@ class Loop:
                 self._monitor.update(loss, inputs)
         self._recalled = True
 
+    def _progressed(self, alarms: list[str]) -> Progress:
+        """What will be after one more bar."""
+        progress = replace(self.progress, handled=self.progress.handled + 1)
+        why = self._why_due(progress, alarms)
+        if self.retraining.running:
+            progress.afterwards = progress.afterwards or why
+        else:
+            progress.due = progress.due or why
+        return progress
+
     def _why_due(self, progress: Progress, alarms: list[str]) -> str | None:
         if alarms and self.watch.retrain_on_drift:
             return f"drift of {', '.join(alarms)}"
@@ -298,23 +323,45 @@ class Loop:
         return None
 
     def _retrain_if_due(self) -> None:
-        if self.progress.due is None or self.retraining.running or not self._recalled:
+        due = self.progress.due
+        if due is None or self.retraining.running or not self._recalled or self._until_retry() > 0:
             return
-        self.retraining.start()
-        self.progress.retrained = self.progress.handled
-        self.tell(self._event("retrain", state="started", reason=self.progress.due))
+        self._write(replace(self.progress, retrained=self.progress.handled, afterwards=None))
+        self.retraining.start(due)
+        self.tell(self._event("retrain", state="started", reason=due))
 
     def _end_retraining(self, wait: float | None = 0.0) -> None:
         ended = self.retraining.poll(wait)
         if ended is None:
             return
         status, line = ended
-        self.tell(self._event("retrain", state="done" if status == 0 else "failed", status=status, reason=line))
-        self._recall()
-        self.progress.due = None
-        with self.store.writing() as writer:
-            writer.state(self.dataset, _PROGRESS, self.progress.dump())
         self._asked = None  # there may be another champion
+        if status != 0:
+            self._failures, self._failed_at = self._failures + 1, (self.clock(), self.progress.handled)
+            again = f"after {_RETRY_BARS} bars" if self._replays else f"in {self._until_retry() / 60:.0f} minutes"
+            why = f"{line.rstrip('.')}; it is tried again {again}"
+            self.tell(self._event("retrain", state="failed", status=status, reason=why))
+            return
+        self._failures = 0
+        self.tell(self._event("retrain", state="done", status=status, reason=line))
+        self._recall()
+        self._write(replace(self.progress, due=self.progress.afterwards, afterwards=None))
+
+    def _until_retry(self) -> float:
+        """Seconds, or bars of a replay, until a retraining that failed may be tried again; none left if none has."""
+        if not self._failures or self._failed_at is None:
+            return 0.0
+        time, handled = self._failed_at
+        if self._replays:
+            return float(_RETRY_BARS - (self.progress.handled - handled))
+        wait = min(_RETRY_SECONDS * 2.0 ** min(self._failures - 1, 20), _LONGEST_RETRY)
+        passed = (self.clock() - time).total_seconds()
+        return wait - passed if passed >= 0 else 0.0  # a clock that was turned back says nothing
+
+    def _write(self, progress: Progress) -> None:
+        with self.store.writing() as writer:
+            writer.state(self.dataset, _PROGRESS, progress.dump())
+        self.progress = progress
 
     def finish(self, *, wait: bool) -> None:
         """Wait for a retraining that runs, or end it: it comes again with the next start."""
@@ -347,6 +394,13 @@ class Loop:
                 return clockwork.close(bar)
         return self.source.present(self.clock(), last, pd.Timedelta(clockwork.step, "ns"))
 
+    def _by_now(self, present: pd.Timestamp) -> pd.Timestamp:
+        """The present after what a look has cost; a replay that goes on with each look stands still within it."""
+        if self._replays and not self._speed:
+            return present
+        step = pd.Timedelta(self.tail.clockwork.step, "ns")
+        return max(present, self.source.present(self.clock(), None, step))
+
     @property
     def _speed(self) -> float | None:
         """Of a replay; none: a bar with each look."""
@@ -376,6 +430,8 @@ class Loop:
             speed, delay = self._speed, 0.0
         clockwork = self.tail.clockwork
         closes = (clockwork.next_close(look.present) - look.present).total_seconds() / speed + delay
+        if not self._replays and not self.retraining.running and (retry := self._until_retry()) > 0:
+            closes = min(closes, retry)
         if behind and not self._replays:
             return min(closes, 2 * delay * 2.0 ** min(behind - 1, 5), _LONGEST_PAUSE)
         return closes

@@ -18,7 +18,7 @@ class Retraining:
     """The child process, if there is one; what it prints goes to `.carrossel/retrain/<dataset>.log`.
 
     Args:
-        command: what `python -m` runs, with its arguments.
+        command: what `python -m` runs, with its arguments; `--actor` with the reason is added.
     """
 
     def __init__(self, root: Path, dataset: str, command: Sequence[str] | None = None) -> None:
@@ -32,8 +32,11 @@ class Retraining:
         """Whether one was started whose end wasn't told yet."""
         return self._child is not None
 
-    def start(self) -> None:
+    def start(self, reason: str) -> None:
         """Start it, unless one runs.
+
+        Args:
+            reason: why; the ledger keeps it.
 
         Raises:
             OSError: if no process can be started.
@@ -41,7 +44,8 @@ class Retraining:
         if self._child is not None:
             return
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", children.__name__, str(os.getpid()), *self._command]
+        actor = f"carrossel watch: {reason}"
+        command = [sys.executable, "-m", children.__name__, str(os.getpid()), *self._command, "--actor", actor]
         environment = {**os.environ, "CARROSSEL_ROOT": str(self._root), "PYTHONUNBUFFERED": "1"}
         with self._log.open("wb") as log:
             self._child = subprocess.Popen(
