@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 REQUESTS, QUICK = 100_000, 6_000
 MILLISECONDS, RATE = 1.0, 2_000.0
 UNITS, LAYERS = 50, 2
+WORKERS = 2
 
 
 def make_project(folder: Path) -> dict[str, str]:
@@ -55,6 +56,7 @@ def make_project(folder: Path) -> dict[str, str]:
     params["training"]["epochs"] = 1  # what it forecasts doesn't matter here
     params["windows"]["stride"] = 20
     params["tracking"] = {"uri": None}
+    params["online"]["serve"] = {"workers": WORKERS}
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     dataset = Dataset.model_validate(params["datasets"]["bitcoin"])
     raw = open_source(dataset.source, ROOT, dataset.interval).fetch()
@@ -246,12 +248,12 @@ def main() -> int:
         theirs.write_text(json.dumps({"dataframe_split": {"columns": list(columns), "data": rows}}), encoding="utf-8")
         report(f"{LAYERS} × {UNITS} LSTM cells, {len(rows)} bars a request, {ours.stat().st_size:,} bytes")
         report()
-        report("server                 clients  p50, ms   p99, ms  requests/s   requests  errors  up, s     MB")
+        report("server, processes      clients  p50, ms   p99, ms  requests/s   requests  errors  up, s     MB")
         port = free_port()
         command = [sys.executable, "-c", "from carrossel.cli import app; app()", "serve", "--port", str(port)]
         mine = run_server(
             report,
-            "carrossel serve",
+            f"carrossel serve, {WORKERS}",
             command,
             ours,
             "/forecast",
@@ -276,7 +278,7 @@ def main() -> int:
         few = min(requests, 2_000 if options.quick else 10_000)
         other = run_server(
             report,
-            "mlflow models serve",
+            "mlflow models serve, 1",
             command,
             theirs,
             "/invocations",

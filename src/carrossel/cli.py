@@ -283,12 +283,14 @@ def _dated(command: str) -> Callable[[str], None]:
 def serve(
     dataset: Annotated[str | None, typer.Option(help="Name in params.yaml; every one if not given.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="In place of online.serve.port.")] = None,
+    *,
+    worker: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Answer HTTP requests: raw bars in, the champion's forecast and interval out."""
     from carrossel.online.serving.server import serve as serve_forecasts
 
     with _one_line_errors():
-        serve_forecasts(dataset, port)
+        serve_forecasts(dataset, port, worker=worker)
 
 
 @app.callback(invoke_without_command=True)

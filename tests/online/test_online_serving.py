@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -39,7 +42,7 @@ from carrossel.online.serving.forecasting import LightForecaster
 from carrossel.online.serving.metrics import Metrics
 from carrossel.online.serving.models import ServedModels
 from carrossel.online.serving.reading import Refused, read_query
-from carrossel.online.serving.server import listen, read_token, serve
+from carrossel.online.serving.server import _start_workers, listen, read_token, serve
 from carrossel.online.serving.spacing import Spacing
 from carrossel.targets.base import TargetConfig, make_target
 from carrossel.training.outputs import describe_interval
@@ -560,3 +563,36 @@ def test_fuzzing_finds_no_server_error(registry, make_bars, tmp_path):
             with contextlib.suppress(Unsatisfiable):  # nothing about a GET without parameters can be wrong
                 fuzz()
     assert statuses >= {200, 422}
+
+
+def test_workers_share_a_port_that_no_other_program_can_take():
+    with listen("127.0.0.1", 0, shared=True) as first:
+        port = first.getsockname()[1]
+        with listen("127.0.0.1", port, shared=True), pytest.raises(ServingError, match="End what uses it"):
+            listen("127.0.0.1", port)
+
+
+def test_workers_count_together(tmp_path):
+    code = (
+        "from carrossel.online.serving.metrics import Metrics; m = Metrics(); "
+        "m.count('bitcoin', 200, 0.001); print(m.text().decode())"
+    )
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for asked in (1, 2):
+        text = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        assert f'carrossel_forecast_requests_total{{dataset="bitcoin",status="200"}} {asked}.0' in text
+
+
+def test_further_workers_are_started_beside_the_server_and_stopped_with_it(tmp_path, monkeypatch):
+    started, stopped = [], []
+    monkeypatch.setattr("carrossel.online.children.start", lambda *command: started.append(command) or "a worker")
+    monkeypatch.setattr("carrossel.online.children.stop", stopped.append)
+    with ExitStack() as stack:
+        _start_workers(stack, 1, "bitcoin", 8123, tmp_path)
+        assert Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).is_dir()
+
+    assert started == [("carrossel", ["serve", "--worker", "--port", "8123", "--dataset", "bitcoin"], tmp_path)]
+    assert stopped == ["a worker"]
+    assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ

@@ -90,6 +90,12 @@ class Serve(Section):
     token_variable: str = Field(
         default="CARROSSEL_TOKEN", description="Environment variable with the bearer token; unset: none."
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that answer, each with the models of its own; one a core is enough.",
+    )
     largest_body: int = Field(default=1_000_000, ge=1_000, description="Bytes of a request, at most.")
     most_bars: int = Field(default=5_000, ge=2, description="Bars of a request, at most.")
     refresh_seconds: float = Field(default=5.0, gt=0, description="Between looks at the champion's alias.")

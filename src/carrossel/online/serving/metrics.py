@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from time import time
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from carrossel.online.serving import COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,15 +38,20 @@ class Metrics:
             "Registered version that serves; 0 for persistence.",
             ["dataset"],
             registry=self.registry,
+            multiprocess_mode="mostrecent",
         )
         self._problem = Gauge(
             "carrossel_champion_problem",
             "1 while what serves isn't what the alias names.",
             ["dataset"],
             registry=self.registry,
+            multiprocess_mode="mostrecent",
         )
         self._refreshed = Gauge(
-            "carrossel_refreshed_timestamp_seconds", "When the aliases were last looked at.", registry=self.registry
+            "carrossel_refreshed_timestamp_seconds",
+            "When the aliases were last looked at.",
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
         )
 
     def count(self, dataset: str, status: int, seconds: float | None) -> None:
@@ -65,5 +74,9 @@ class Metrics:
         self._refreshed.set(time())
 
     def text(self) -> bytes:
-        """In Prometheus' text format."""
-        return generate_latest(self.registry)
+        """In Prometheus' text format; of all workers where there are several."""
+        registry = self.registry
+        if folder := os.environ.get(COUNTS):
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]  # its constructor has no types
+        return generate_latest(registry)
