@@ -275,7 +275,7 @@ def main() -> int:
             "-p",
             str(port),
         ]
-        few = min(requests, 2_000 if options.quick else 10_000)
+        few = min(requests, 600 if options.quick else 10_000)
         other = run_server(
             report,
             "mlflow models serve, 1",

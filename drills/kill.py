@@ -251,7 +251,7 @@ def main() -> int:
         root.mkdir(parents=True, exist_ok=True)
         make_project(root)
         watched = drill("watch", [*WATCH, "40"], root, kills, draw, 6.0 if options.quick else None)
-        retrained = drill("retrain", RETRAIN, root, kills, draw, 15.0 if options.quick else None)
+        retrained = drill("retrain", RETRAIN, root, kills, draw, 8.0 if options.quick else None)
         promotions = count_promotions(root)
     print(f"promotions: {promotions} (at least 1)")
     killed, faults = watched[0] + retrained[0], watched[1] + retrained[1]
