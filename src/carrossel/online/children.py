@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,10 +21,13 @@ _GRACE_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def start(module: str, arguments: Sequence[str], root: Path, *, session: bool = False) -> subprocess.Popen[bytes]:
-    """Start `python -m module arguments` in the project's folder; what it prints goes where this process prints.
+def start(
+    module: str, arguments: Sequence[str], root: Path, *, session: bool = False, log: IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `python -m module arguments` in the project's folder.
 
     Args:
+        log: takes what it prints; where this process prints if not given.
         session: keep it out of the terminal's group: an interrupt typed there is then passed on by the parent alone.
     """
     command = [sys.executable, "-m", __name__, str(os.getpid()), module, *arguments]
@@ -32,7 +35,15 @@ def start(module: str, arguments: Sequence[str], root: Path, *, session: bool = 
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, "CARROSSEL_ROOT": str(root), "PYTHONUNBUFFERED": "1"}
     sys.stdout.flush()  # what was said before stands before what the child says
-    return subprocess.Popen(command, cwd=root, env=environment, stdin=subprocess.DEVNULL, start_new_session=session)
+    return subprocess.Popen(
+        command,
+        cwd=root,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=None if log is None else subprocess.STDOUT,
+        start_new_session=session,
+    )
 
 
 def stop(child: subprocess.Popen[bytes], grace: float = _GRACE_SECONDS) -> int:

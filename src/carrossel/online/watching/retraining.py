@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from carrossel.online import children
@@ -45,18 +43,10 @@ class Retraining:
             return
         self._log.parent.mkdir(parents=True, exist_ok=True)
         actor = f"carrossel watch: {reason}"
-        command = [sys.executable, "-m", children.__name__, str(os.getpid()), *self._command, "--actor", actor]
-        environment = {**os.environ, "CARROSSEL_ROOT": str(self._root), "PYTHONUNBUFFERED": "1"}
+        module, *arguments = self._command
         with self._log.open("wb") as log:
-            self._child = subprocess.Popen(
-                command,
-                cwd=self._root,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the loop, which passes it on
-            )
+            # Ctrl-C is for the loop, which passes it on.
+            self._child = children.start(module, [*arguments, "--actor", actor], self._root, session=True, log=log)
 
     def poll(self, wait: float | None = 0.0) -> tuple[int, str] | None:
         """Exit status and last line of a child that has ended; told once.
