@@ -65,6 +65,7 @@ def _only_member(data: bytes, name: str, url: str, largest: int) -> bytes:
             with archive.open(members[0]) as stream:
                 # The directory's size may lie, so the reading itself is bounded.
                 text = stream.read(largest + 1)
+    # zipfile raises NotImplementedError for a compression it doesn't know, RuntimeError for a password it wants.
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError, RuntimeError) as error:
         raise SourceError(f"{url}: isn't a whole zip file ({error}). Nothing of it was stored.") from None
     if len(text) > largest:
