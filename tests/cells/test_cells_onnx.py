@@ -26,6 +26,10 @@ OPERATORS = {
 }
 CASES = [(kind, {}) for kind in registry.kinds()] + [
     ("gru", {"bias": True}),
+    ("lem", {"dt": 0.3}),
+    ("mingru", {"positive": True}),
+    ("minlstm", {"layer_norm": True}),
+    ("slstm", {"forget": "exponential"}),
     ("gru_reset_after", {"bias": False}),
     ("rnn", {"activation": "relu"}),
     ("rnn", {"activation": "identity"}),

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
-from carrossel.diagnostics import quantities
+from carrossel.diagnostics.curves import REACH
+from carrossel.diagnostics.dashboard.figures import SATURATION, Inside, Lines, draw_dashboard
 from carrossel.diagnostics.figures import (
-    REACH,
     compare_memory,
     gate_saturation,
     gradient_by_lag,
@@ -48,6 +48,21 @@ def overlapping(figure, renderer):
     return [(a, b) for a, b in itertools.combinations(boxes, 2) if boxes[a].overlaps(boxes[b])]
 
 
+def inside(**changes):
+    curve = 0.5 ** np.arange(6.0)
+    full = Inside(
+        epochs=EPOCHS,
+        g=np.tile(curve, (3, 1)),
+        gradients={"layer 0": curve, "layer 1": curve},
+        kept={"layer 0": [*curve, 0.01]},
+        sensitivity=curve,
+        saturation={"forget": ([0.1, 0.3], [0.4, 0.2]), "output": ([0.0, 0.0], [0.0, 0.0])},
+        radius=Lines(EPOCHS, {"forget": [1.0, 1.1, 1.2]}),
+        updates=Lines(EPOCHS, {f"layers.0.weight_{n}": [1e-2, 1e-3, 1e-4] for n in "xh"}),
+    )
+    return full._replace(**changes)
+
+
 FIGURES = {
     "gradient_by_lag": lambda: gradient_by_lag({f"a_rather_long_name_{n}": 0.5 ** np.arange(48.0) for n in range(9)}),
     "gradient_heatmap": lambda: gradient_heatmap(np.full((3, 5), 0.1), EPOCHS),
@@ -64,6 +79,7 @@ FIGURES = {
         {name: dict.fromkeys(["input", "forget", "output"], ([0.1, 0.9], [0.8, 0.1])) for name in list(FADING)[:3]}
     ),
     "kept_by_lag": lambda: kept_by_lag(FADING, FADING),
+    "dashboard": lambda: draw_dashboard(inside(), "bitcoin lstm: inside the cell"),
     "spectral_radius": lambda: spectral_radius(EPOCHS, {"input": [1.0, 1.1, 1.2], "forget": [0.9, 0.8, 0.7]}),
 }
 
@@ -140,7 +156,7 @@ def test_the_comparison_draws_shares_of_lag_0_with_the_end_of_the_memory():
 
     assert lstm.get_ydata().tolist() == [1.0, 0.5]
     assert np.isnan(dead.get_ydata()).all()
-    assert list(level.get_ydata()) == [REACH, REACH] == [quantities.REACH] * 2
+    assert list(level.get_ydata()) == [REACH, REACH]
 
 
 def test_two_of_24_cells_that_are_the_same_function_are_both_seen():
@@ -194,9 +210,31 @@ def test_kept_lies_over_the_gradient_as_shares_of_lag_0():
     }
 
 
+def test_the_dashboard_has_six_panels_and_bars_of_mean_saturation():
+    figure = draw_dashboard(inside(), "bitcoin lstm")
+    panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    assert [axes.get_title(loc="left")[:2] for axes in panels] == ["D1", "D1", "D2", "D5", "D6", "D7"]
+    bars = panels[4].patches
+    widths = {name: [bar.get_width() for bar in bars[2 * n : 2 * n + 2]] for n, name in enumerate(SATURATION)}
+    assert widths["shut (< 0.1)"] == pytest.approx([0.2, 0])
+    assert widths["between"] == pytest.approx([0.5, 1])
+    assert widths["open (> 0.9)"] == pytest.approx([0.3, 0])
+
+
+def test_the_dashboard_says_what_was_not_measured_or_is_not_there():
+    none = Lines([], {})
+    bare = inside(epochs=[], g=np.zeros((0, 0)), gradients={}, kept={}, sensitivity=None, saturation=None, radius=none)
+    figure, _ = drawn(draw_dashboard(bare, "old"))
+    said = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert said.count("not measured") == 4
+    figure, _ = drawn(draw_dashboard(inside(saturation={}, radius=none), "rnn"))
+    said = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert {"this cell has no gates", "none: gates don't see h"} <= set(said)
+
+
 def test_figures_need_no_torch():
     """`compare` draws them in a process that never loads it."""
-    code = "import sys, carrossel.diagnostics.figures; print('torch' in sys.modules)"
+    code = "import sys, carrossel.diagnostics.dashboard.figures; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "False"

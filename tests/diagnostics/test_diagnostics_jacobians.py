@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from fused_paths import FUSED
 
 from carrossel.cells import State, registry
 from carrossel.cells.unrolling import unroll, unroll_states
@@ -20,7 +21,8 @@ def join(state):
 
 
 def split(s, cell):
-    return State(*s.chunk(2, dim=-1)) if cell.has_memory else State(s)
+    n = cell.hidden_size
+    return State(s[..., :n], s[..., n:]) if cell.has_memory else State(s)
 
 
 # D3
@@ -44,8 +46,9 @@ def test_k_steps_of_a_scaled_rotation_stretch_by_alpha_to_the_k(alpha, linear_ce
     np.testing.assert_allclose(norms.product, alpha ** np.arange(41), rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", registry.kinds())
-@pytest.mark.parametrize("backend", ["loop", "torch"])
+@pytest.mark.parametrize(
+    ("kind", "backend"), [(kind, "loop") for kind in registry.kinds()] + [each for each in FUSED if each[1] == "torch"]
+)
 def test_a_product_of_jacobians_is_autograd_of_the_whole_unroll(kind, backend, generic_cell, normal):
     """J_T … J_{T−k+1} = ∂s_T/∂s_{T−k}, by reverse differentiation through k steps, by the loop and the fused path."""
     cell, x = generic_cell(kind), normal(7, 2, 2, seed=3)
@@ -151,9 +154,12 @@ def test_all_exponents_together_are_the_mean_log_determinant_of_the_jacobians(ki
     jacobians = step_jacobians(cell, x, states)
     found = lyapunov_exponents(cell, x, states, count=jacobians.shape[-1])
 
-    expected = torch.linalg.slogdet(jacobians).logabsdet.mean().item()
-    assert found.sum() == pytest.approx(expected, rel=1e-9)
-    assert (np.diff(found) <= 0).all()
+    if torch.linalg.matrix_rank(jacobians).min() == jacobians.shape[-1]:
+        expected = torch.linalg.slogdet(jacobians).logabsdet.mean().item()
+        assert found.sum() == pytest.approx(expected, rel=1e-9)
+    else:  # such as h = tanh(C): what a step erases is left as rounding, ln 1e-16 in at least one of the six steps
+        assert found[-1] < math.log(1e-16) / 7
+    assert (found[:-1] >= found[1:]).all()
 
 
 def test_the_top_exponents_dont_depend_on_the_first_directions_nor_on_their_number(generic_cell, normal):

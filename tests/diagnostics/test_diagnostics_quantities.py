@@ -8,8 +8,8 @@ import torch
 
 from carrossel.cells import registry
 from carrossel.cells.unrolling import unroll_stack
+from carrossel.diagnostics.curves import fading
 from carrossel.diagnostics.quantities import (
-    fading,
     gradient_by_lag,
     gradient_norms,
     sensitivity_by_lag,
@@ -78,11 +78,11 @@ def test_gradient_by_lag_is_an_explicit_derivative_by_an_added_disturbance(kind)
 
     added, below = [], list(x)
     for cell in cells:
-        zero = torch.zeros(steps, 2, batch, cell.hidden_size, dtype=torch.float64, requires_grad=True)
+        zero = torch.zeros(steps, batch, cell.hidden_size, dtype=torch.float64, requires_grad=True)
         state, above = cell.initial_state(batch), []
         for t in range(steps):
             state = cell.step(cell.project(below[t][None])[0], state)
-            state = state._replace(h=state.h + zero[t, 0], c=None if state.c is None else state.c + zero[t, 1])
+            state = state._replace(h=state.h + zero[t])
             above.append(state.h)
         added.append(zero)
         below = above
@@ -91,9 +91,9 @@ def test_gradient_by_lag_is_an_explicit_derivative_by_an_added_disturbance(kind)
 
     for layer, by_disturbance in zip(found, explicit, strict=True):
         norms = torch.linalg.vector_norm(by_disturbance, dim=-1).mean(dim=-1).flip(0)
-        # 1e-10 of float64's 1e-16. C, disturbed here after h was made from it, lacks the path h_t = o_t * tanh(C_t) and
-        # is compared in the next test.
-        np.testing.assert_allclose(layer.h, norms[:, 0].numpy(), rtol=1e-10, atol=1e-15)
+        # 1e-10 of float64's 1e-16. C, were it disturbed here after h was made from it, would lack the path
+        # h_t = o_t * tanh(C_t); it is compared in the next test.
+        np.testing.assert_allclose(layer.h, norms.numpy(), rtol=1e-10, atol=1e-15)
 
 
 def test_gradient_by_lag_is_what_a_hand_written_lstm_retains():
@@ -169,35 +169,6 @@ def test_an_infinite_gradient_is_an_error_with_layer_and_lag():
         gradient_by_lag(states[0][-1].h, states)
 
 
-def test_fading_of_a_halving_gradient():
-    slope, half_life, memory = fading([8.0, 4.0, 2.0, 1.0])
-
-    assert slope == pytest.approx(-math.log(2))
-    assert half_life == pytest.approx(1.0)
-    assert memory == 4
-
-
-def test_memory_counts_lags_above_a_thousandth_of_the_first():
-    assert fading([1.0, 0.1, 0.01, 1.001e-3, 0.999e-3, 1e-4]).memory == 4
-
-
-def test_an_exploding_gradient_has_no_half_life():
-    slope, half_life, memory = fading([1.0, 2.0, 4.0])
-
-    assert slope == pytest.approx(math.log(2))
-    assert half_life is None
-    assert memory == 3
-
-
-@pytest.mark.parametrize(("g", "memory"), [([0.0, 0.0, 0.0], 0), ([3.0, 0.0, 0.0], 1), ([], 0)])
-def test_too_few_lags_above_zero_give_no_slope_rather_than_nan(g, memory):
-    assert fading(g) == (None, None, memory)
-
-
-def test_zeros_after_underflow_dont_bend_the_slope():
-    assert fading([1.0, 1e-10, 1e-20, 0.0, 0.0]).slope == pytest.approx(math.log(1e-10))
-
-
 # D2
 
 
@@ -267,7 +238,7 @@ def test_an_infinite_sensitivity_is_an_error_with_its_lag():
 
 def test_spectrum_of_a_scaled_orthogonal_matrix_is_its_scale():
     block = 1.3 * torch.linalg.qr(normal(7, 7)).Q
-    (found,) = spectrum(block, ["hidden"])
+    (found,) = spectrum({"hidden": block})
 
     assert found.gate == "hidden"
     assert found.spectral_radius == pytest.approx(1.3, rel=1e-12)
@@ -277,16 +248,20 @@ def test_spectrum_of_a_scaled_orthogonal_matrix_is_its_scale():
 def test_spectrum_goes_block_by_block_and_tells_radius_from_singular_value():
     rotation = torch.tensor([[0.0, -2.0], [2.0, 0.0]])  # eigenvalues ±2i
     nilpotent = torch.tensor([[0.0, 5.0], [0.0, 0.0]])  # eigenvalues 0, singular values 5 and 0
-    found = spectrum(torch.cat([rotation, nilpotent]), ["update", "candidate"])
+    found = spectrum({"update": rotation, "candidate": nilpotent})
 
     assert [each.gate for each in found] == ["update", "candidate"]
     assert [each.spectral_radius for each in found] == pytest.approx([2.0, 0.0])
     assert [each.largest_singular_value for each in found] == pytest.approx([2.0, 5.0])
 
 
-def test_spectrum_of_a_wrong_number_of_gates_is_refused():
-    with pytest.raises(ValueError, match=r"weight_h is \[4, 2\]; 3 gates need \[6, 2\]"):
-        spectrum(torch.zeros(4, 2), ["a", "b", "c"])
+def test_spectrum_of_no_blocks_is_empty():
+    assert spectrum({}) == []
+
+
+def test_a_block_that_isnt_square_is_refused():
+    with pytest.raises(ValueError, match=r"'update' is \[4, 2\]; expected \[hidden, hidden\]"):
+        spectrum({"update": torch.zeros(4, 2)})
 
 
 # D7

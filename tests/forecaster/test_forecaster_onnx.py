@@ -16,13 +16,16 @@ from carrossel.forecaster.onnx import export, write_onnx
 from carrossel.targets.base import QUANTILES, TargetConfig
 
 FEATURES, HORIZONS = 3, 2
-CASES = [(kind, "point", layers) for kind in cells.registry.kinds() for layers in (1, 2)] + [
-    (kind, head, 1) for head in heads.kinds() for kind in ("lstm", "peephole") if head != "point"
+# Stacks of what becomes ONNX's operators, of what becomes a Scan, and of what keeps several things in C; every kind by itself is
+# in tests/cells/test_cells_onnx.py.
+STACKED = ("rnn", "lstm", "gru", "gru_reset_after", "peephole", "minlstm", "slstm")
+CASES = [(kind, "point", 2) for kind in STACKED] + [
+    (kind, head, 1) for head in heads.kinds() for kind in ("lstm", "peephole")
 ]
 
 
-def make_network(kind="lstm", head="point", layers=1):
-    config = cells.registry.load(kind).Config(hidden_size=5, layers=layers)
+def make_network(kind="lstm", head="point", layers=1, **options):
+    config = cells.registry.load(kind).Config(hidden_size=5, layers=layers, **options)
     target = TargetConfig(kind="direction" if head == "probability" else "log_return")
     network = Network(kind, config, FEATURES, 1, read_head({"kind": head}, target), HORIZONS).eval()
     generator = torch.Generator().manual_seed(2)
@@ -52,6 +55,18 @@ def test_point_and_quantiles_are_the_networks_own(kind, head, layers):
         np.testing.assert_allclose(found[0], point.numpy(), rtol=0, atol=1e-6)
         if quantiles is not None:
             np.testing.assert_allclose(found[1], quantiles.numpy(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "fgr", "gru_reset_after", "indrnn", "lem", "minlstm", "slstm"])
+def test_what_options_do_in_evaluation_comes_along(kind):
+    network = make_network(kind, layer_norm=True, zoneout=0.2)
+    session = onnxruntime.InferenceSession(export(network).SerializeToString(), providers=["CPUExecutionProvider"])
+    windows = torch.randn(3, 12, FEATURES, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        # both compute in float32, in another order
+        np.testing.assert_allclose(
+            session.run(None, {"windows": windows.numpy()})[0], network.point(windows).numpy(), rtol=0, atol=1e-6
+        )
 
 
 def test_the_same_weights_give_the_same_bytes(tmp_path):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -404,6 +405,17 @@ def test_training_on_starts_from_the_champions_weights(trained, root):
     assert before.keys() == after.keys()
     # a few steps of 1e-9 each
     assert max(abs(before[name] - after[name]).max() for name in before) < 1e-6
+
+
+@pytest.mark.usefixtures("no_tracking")
+def test_a_champion_that_is_older_than_a_setting_has_its_default(trained, root, tmp_path):
+    folder, bars = shutil.copytree(trained[0], tmp_path / "old"), trained[1]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for setting in ("zoneout", "bidirectional"):
+        del manifest["cell"]["config"][setting]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    assert train_on(champion(folder), bars, "new", changed(training={"epochs": 1}), root).folder is not None
 
 
 @pytest.mark.usefixtures("no_tracking")

@@ -56,13 +56,13 @@ FEW = ("log_return", "log_volume_change", "hour_sin")
 LOOKBACK = 6
 
 
-def write_model(folder, bars, *, target="log_return", head="point", horizon=1, features=FEW, seed=3):
+def write_model(folder, bars, *, target="log_return", head="point", horizon=1, features=FEW, seed=3, **cell):
     """A model folder with untrained weights."""
     windows = Windows(lookback=LOOKBACK, horizon=horizon, features=features)
     asked = TargetConfig(kind=target)
     section = read_head({"kind": head}, asked)
     data = window_series(bars, windows, make_target(asked))
-    config = cells.registry.load("lstm").Config(hidden_size=4)
+    config = cells.registry.load("lstm").Config(hidden_size=4, **cell)
     network = Network("lstm", config, len(features), seed, section, len(windows.horizons)).eval()
     network.head.prepare(data.labels[torch.from_numpy(data.split.train)])
     widths = [0.01 * (place + 1) for place in range(len(windows.horizons))]
@@ -162,17 +162,17 @@ def wait_for(client, path, expected):
 
 
 @pytest.mark.parametrize(
-    ("target", "head", "horizon"),
+    ("target", "head", "horizon", "cell"),
     [
-        ("log_return", "point", 1),
-        ("price", "quantiles", (1, 3)),
-        ("direction", "probability", 2),
-        ("volatility", "student_t", 1),
+        ("log_return", "point", 1, {}),
+        ("price", "quantiles", (1, 3), {}),
+        ("direction", "probability", 2, {"layer_norm": True, "zoneout": 0.2}),
+        ("volatility", "student_t", 1, {"bidirectional": True, "layers": 2}),
     ],
 )
-def test_the_light_forecaster_gives_the_stored_ones_numbers(target, head, horizon, make_bars, tmp_path):
+def test_the_light_forecaster_gives_the_stored_ones_numbers(target, head, horizon, cell, make_bars, tmp_path):
     bars = make_bars(400, missing=(350, 351))
-    folder = write_model(tmp_path / "1", bars, target=target, head=head, horizon=horizon)
+    folder = write_model(tmp_path / "1", bars, target=target, head=head, horizon=horizon, **cell)
     expected, found = load(folder).predict(bars), LightForecaster.load(folder).predict(bars)
     assert len(found) == len(expected) > 300
     assert [name for name in expected if name in found] == list(expected)

@@ -7,7 +7,7 @@ from watched import LOOKBACK, write_model
 
 from carrossel import cells
 from carrossel.cells.unrolling import unroll
-from carrossel.errors import ModelError
+from carrossel.errors import ConfigError, ModelError
 from carrossel.forecaster.stored import load
 from carrossel.online.ticking import Ticker
 from carrossel.windows.tensor import scale_features
@@ -98,6 +98,36 @@ def test_quantiles_come_along(stored, make_bars):
 
     expected = forecaster.predict(bars).iloc[-1][["q05", "q25", "q50", "q75", "q95"]].to_numpy(float)
     np.testing.assert_allclose(found.quantiles[0, 0], expected, rtol=CLOSE)
+
+
+def test_a_network_that_reads_both_ways_reads_each_window_anew(stored, make_bars):
+    forecaster, bars = stored("gru", bidirectional=True, head="quantiles"), make_bars(40, missing=(20,))
+    expected = forecaster.predict(bars)
+    rows = scale_features(bars, forecaster.windows, forecaster.feature_scaler).numpy()
+    one, other = Ticker(forecaster), Ticker(forecaster)
+    other.restore(one.save())
+
+    for ticker in (one, other):
+        said = [ticker.tick(row, close) for row, close in zip(rows, bars["close"], strict=True)]
+        found = [each for each in said if each is not None]
+        np.testing.assert_allclose([each.point[0, 0] for each in found], expected["forecast"], rtol=CLOSE)
+        np.testing.assert_allclose([each.quantiles[0, 0, 0] for each in found], expected["q05"], rtol=CLOSE)
+
+
+def test_a_network_that_reads_both_ways_has_no_state_to_carry(stored):
+    with pytest.raises(ConfigError, match=r"online\.watch\.state = 'carried': .* Set online\.watch\.state to window"):
+        Ticker(stored("gru", bidirectional=True), "carried")
+
+
+def test_cells_with_options_tick_as_they_predict(stored, make_bars):
+    forecaster, bars = stored("lstm", layer_norm=True, zoneout=0.2, recurrent_dropout=0.2), make_bars(20)
+    rows = scale_features(bars, forecaster.windows, forecaster.feature_scaler).numpy()
+    ticker = Ticker(forecaster)
+    ticker.fill(rows[:-1])
+
+    found = ticker.tick(rows[-1], float(bars["close"].iloc[-1]))
+
+    np.testing.assert_allclose(found.point[0], forecaster.predict(bars)["forecast"].iloc[-1:], rtol=CLOSE)
 
 
 def test_nothing_is_said_before_the_window_is_complete(stored):

@@ -81,6 +81,21 @@ def test_forecasts_are_those_of_the_whole_series(tmp_path, champion):
 
 
 @pytest.mark.parametrize("state", ["window", "carried"])
+def test_a_champion_that_reads_both_ways_answers_by_windows_and_else_says_why_not(tmp_path, state):
+    folder = write_model(tmp_path / "model", bidirectional=True)
+    made = make_loop(tmp_path, Champion("walk", "1", folder, "version 1"), watch=Watch(state=state))
+    run(made, 8)
+
+    rows = made.store.rows("walk")
+    if state == "window":
+        expected = load(folder).predict(whole_series(make_dataset(), tmp_path)).set_index("origin")["forecast"]
+        np.testing.assert_allclose(rows["forecast"], expected.loc[rows["origin"]], rtol=1e-6)  # float32
+    else:
+        assert rows["model"].eq("persistence").all()
+        assert rows["reason"].str.contains("Set online.watch.state to window").all()
+
+
+@pytest.mark.parametrize("state", ["window", "carried"])
 def test_a_restart_goes_on_as_if_nothing_had_been(tmp_path, champion, state):
     (tmp_path / "whole").mkdir()
     whole = make_loop(tmp_path / "whole", champion, watch=Watch(state=state))

@@ -14,8 +14,9 @@ from walk_forward_params import PARAMS
 
 from carrossel.bars.store import write_bars
 from carrossel.errors import TrainingError
-from carrossel.walk_forward import cluster, running
+from carrossel.walk_forward import running
 from carrossel.walk_forward.plan import read_plan
+from carrossel.workers import result_of
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -144,9 +145,7 @@ def test_a_scheduler_that_dies_is_one_clear_line_and_keeps_what_is_finished(
     make_bars, params, walk, mortal, monkeypatch, capfd, tmp_path
 ):
     address, scheduler = mortal
-    monkeypatch.setattr(
-        "carrossel.walk_forward.cluster._ANSWER_S", 60
-    )  # two cold processes, on a machine that may be busy
+    monkeypatch.setattr("carrossel.workers._ANSWER_S", 60)  # two cold processes, on a machine that may be busy
     kept = after_parts(monkeypatch, 2, scheduler.kill)
     bars = make_bars(200)
     with pytest.raises(
@@ -167,7 +166,7 @@ def test_what_a_task_itself_raises_is_not_blamed_on_the_scheduler():
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        cluster.result_of(Failed(), "task")
+        result_of(Failed(), "task", "walk_forward")
 
 
 def test_a_strangers_file_among_the_parts_is_let_be(make_bars, params, walk, tmp_path):

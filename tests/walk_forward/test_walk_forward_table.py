@@ -177,7 +177,7 @@ def test_a_worker_with_other_code_refuses(make_bars, params):
 
 
 def test_a_scheduler_that_does_not_answer_is_one_clear_message(make_bars, params, walk, monkeypatch):
-    monkeypatch.setattr("carrossel.walk_forward.cluster._ANSWER_S", 1)
+    monkeypatch.setattr("carrossel.workers._ANSWER_S", 1)
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{held.getsockname()[1]}"

@@ -66,12 +66,12 @@ class Coupled(Cell, kind="coupled"):
         fill_forget_bias(self.bias, self.gates, self.config.forget_bias, self.config.chrono_t_max, generator)
 
     def step(self, projected: Float[Tensor, "batch rows"], state: State) -> State:
-        f, candidate, o = torch.addmm(projected, state.h, self.weight_h.t()).chunk(3, dim=-1)
+        f, candidate, o = self.recur(projected, state.h).chunk(3, dim=-1)
         c = torch.lerp(candidate.tanh(), state.memory, f.sigmoid())  # lerp(a, b, f) = (1 − f) a + f b
         return State(o.sigmoid() * c.tanh(), c)
 
     def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
-        f, _, o = torch.addmm(projected, state.h, self.weight_h.t()).chunk(3, dim=-1)
+        f, _, o = self.recur(projected, state.h).chunk(3, dim=-1)
         return {"forget": f.sigmoid(), "output": o.sigmoid()}
 
     def fused(self) -> FusedForm:

@@ -95,15 +95,14 @@ class Gru(Cell, kind="gru"):
 
     def step(self, projected: Float[Tensor, "batch rows"], state: State) -> State:
         n = self.hidden_size
-        weight_rz, weight_candidate = self.weight_h.split_with_sizes([2 * n, n])
         projected_rz, projected_candidate = projected.split_with_sizes([2 * n, n], dim=-1)
-        r, z = torch.addmm(projected_rz, state.h, weight_rz.t()).sigmoid().chunk(2, dim=-1)
-        candidate = torch.addmm(projected_candidate, r * state.h, weight_candidate.t()).tanh()
+        r, z = self.recur(projected_rz, state.h, slice(2)).sigmoid().chunk(2, dim=-1)
+        candidate = self.recur(projected_candidate, r * state.h, slice(2, 3)).tanh()
         return State(torch.lerp(state.h, candidate, z))  # lerp(a, b, z) = (1 − z) a + z b
 
     def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
         rows = 2 * self.hidden_size
-        r, z = torch.addmm(projected[:, :rows], state.h, self.weight_h[:rows].t()).sigmoid().chunk(2, dim=-1)
+        r, z = self.recur(projected[:, :rows], state.h, slice(2)).sigmoid().chunk(2, dim=-1)
         return {"reset": r, "update": z}
 
     def kept(self, gates: Mapping[str, Tensor]) -> Tensor:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from carrossel.cells.base import Cell, CellConfig, FusedForm, State
 from carrossel.cells.initialisation import chrono_bias, fill_gate_bias
@@ -96,15 +95,16 @@ class GruResetAfter(Cell, kind="gru_reset_after"):
 
     def step(self, projected: Float[Tensor, "batch rows"], state: State) -> State:
         n = self.hidden_size
-        weight_rz, weight_candidate = self.weight_h.split_with_sizes([2 * n, n])
         projected_rz, projected_candidate = projected.split_with_sizes([2 * n, n], dim=-1)
-        r, z = torch.addmm(projected_rz, state.h, weight_rz.t()).sigmoid().chunk(2, dim=-1)
-        candidate = torch.addcmul(projected_candidate, r, linear(state.h, weight_candidate, self.bias_h)).tanh()
+        r, z = self.recur(projected_rz, state.h, slice(2)).sigmoid().chunk(2, dim=-1)
+        bias_h = self.weight_h.new_zeros(n) if self.bias_h is None else self.bias_h
+        of_h = self.recur(bias_h, state.h, slice(2, 3), bias=bias_h)
+        candidate = torch.addcmul(projected_candidate, r, of_h).tanh()
         return State(torch.lerp(candidate, state.h, z))  # lerp(a, b, z) = (1 − z) a + z b
 
     def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
         rows = 2 * self.hidden_size
-        r, z = torch.addmm(projected[:, :rows], state.h, self.weight_h[:rows].t()).sigmoid().chunk(2, dim=-1)
+        r, z = self.recur(projected[:, :rows], state.h, slice(2)).sigmoid().chunk(2, dim=-1)
         return {"reset": r, "update": z}
 
     def kept(self, gates: Mapping[str, Tensor]) -> Tensor:

@@ -70,12 +70,12 @@ class Lstm(Cell, kind="lstm"):
         fill_forget_bias(self.bias, self.gates, self.config.forget_bias, self.config.chrono_t_max, generator)
 
     def step(self, projected: Float[Tensor, "batch rows"], state: State) -> State:
-        i, f, candidate, o = torch.addmm(projected, state.h, self.weight_h.t()).chunk(4, dim=-1)
+        i, f, candidate, o = self.recur(projected, state.h).chunk(4, dim=-1)
         c = f.sigmoid() * state.memory + i.sigmoid() * candidate.tanh()
         return State(o.sigmoid() * c.tanh(), c)
 
     def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
-        i, f, _, o = torch.addmm(projected, state.h, self.weight_h.t()).chunk(4, dim=-1)
+        i, f, _, o = self.recur(projected, state.h).chunk(4, dim=-1)
         return {"input": i.sigmoid(), "forget": f.sigmoid(), "output": o.sigmoid()}
 
     def fused(self) -> FusedForm:

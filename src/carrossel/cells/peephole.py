@@ -80,9 +80,7 @@ class Peephole(Cell, kind="peephole"):
     def step(self, projected: Float[Tensor, "batch rows"], state: State) -> State:
         n = self.hidden_size
         peephole_if, peephole_o = self.weight_c.split_with_sizes([2 * n, n])
-        gates_if, candidate, gate_o = torch.addmm(projected, state.h, self.weight_h.t()).split_with_sizes(
-            [2 * n, n, n], dim=-1
-        )
+        gates_if, candidate, gate_o = self.recur(projected, state.h).split_with_sizes([2 * n, n, n], dim=-1)
         i, f = torch.addmm(gates_if, state.memory, peephole_if.t()).sigmoid().chunk(2, dim=-1)
         c = f * state.memory + i * candidate.tanh()
         o = torch.addmm(gate_o, c, peephole_o.t()).sigmoid()
@@ -91,7 +89,7 @@ class Peephole(Cell, kind="peephole"):
     def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
         n = self.hidden_size
         peephole_if, peephole_o = self.weight_c.split_with_sizes([2 * n, n])
-        gates_if, _, gate_o = torch.addmm(projected, state.h, self.weight_h.t()).split_with_sizes([2 * n, n, n], dim=-1)
+        gates_if, _, gate_o = self.recur(projected, state.h).split_with_sizes([2 * n, n, n], dim=-1)
         i, f = torch.addmm(gates_if, state.memory, peephole_if.t()).sigmoid().chunk(2, dim=-1)
         c = self.step(projected, state).memory
         return {"input": i, "forget": f, "output": torch.addmm(gate_o, c, peephole_o.t()).sigmoid()}

@@ -81,7 +81,7 @@ class PeepholeDiagonal(Cell, kind="peephole_diagonal"):
 
     def step(self, projected: Float[Tensor, "batch rows"], state: State) -> State:
         p_i, p_f, p_o = self.weight_c.unbind()
-        i, f, candidate, o = torch.addmm(projected, state.h, self.weight_h.t()).chunk(4, dim=-1)
+        i, f, candidate, o = self.recur(projected, state.h).chunk(4, dim=-1)
         i = torch.addcmul(i, p_i, state.memory).sigmoid()
         f = torch.addcmul(f, p_f, state.memory).sigmoid()
         c = f * state.memory + i * candidate.tanh()
@@ -89,7 +89,7 @@ class PeepholeDiagonal(Cell, kind="peephole_diagonal"):
         return State(o * c.tanh(), c)
 
     def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
-        i, f, _, o = torch.addmm(projected, state.h, self.weight_h.t()).chunk(4, dim=-1)
+        i, f, _, o = self.recur(projected, state.h).chunk(4, dim=-1)
         before, after = state.memory, self.step(projected, state).memory
         seen = zip((i, f, o), self.weight_c.unbind(), (before, before, after), strict=True)
         i, f, o = (torch.addcmul(gate, p, c).sigmoid() for gate, p, c in seen)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from carrossel.cells.base import Cell, CellConfig, FusedForm, State
-from carrossel.cells.kernels.form import FastForm, GateMaths
-from carrossel.cells.kernels.functions import tanh
+from carrossel.cells.kernels.form import FastForm
 from carrossel.cells.onnx.form import NativeForm
+from carrossel.cells.plain import RELU, TANH
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -23,19 +23,6 @@ class RnnConfig(CellConfig):
     activation: Literal["tanh", "relu", "identity"] = Field(
         default="tanh", description="tanh is the lecture's; identity makes a linear network, for closed-form gradients."
     )
-
-
-def _forward(gates: Any, _before: Any, _vectors: Any) -> Any:
-    h = tanh(gates[0])
-    return (h,), (h, None)
-
-
-def _backward(_gates: Any, _before: Any, after: Any, gradient: Any, _vectors: Any) -> Any:
-    h = after[0]
-    return (gradient[0] * (1 - h * h),), (None, None), ()
-
-
-MATHS = GateMaths(1, _forward, _backward, keeps_gates=False)
 
 
 class Rnn(Cell, kind="rnn"):
@@ -55,7 +42,7 @@ class Rnn(Cell, kind="rnn"):
     config: RnnConfig
 
     def step(self, projected: Float[Tensor, "batch hidden"], state: State) -> State:
-        h = torch.addmm(projected, state.h, self.weight_h.t())
+        h = self.recur(projected, state.h)
         match self.config.activation:
             case "tanh":
                 return State(h.tanh())
@@ -77,6 +64,5 @@ class Rnn(Cell, kind="rnn"):
         return NativeForm("RNN", self.weight_x, self.weight_h, self.bias, attributes=attributes)
 
     def fast(self) -> FastForm | None:
-        if self.config.activation != "tanh":
-            return None
-        return FastForm(MATHS, self.weight_x, self.weight_h, self.bias)
+        maths = {"tanh": TANH, "relu": RELU}.get(self.config.activation)
+        return None if maths is None else FastForm(maths, self.weight_x, self.weight_h, self.bias)

@@ -11,17 +11,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from carrossel.diagnostics.curves import REACH
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
     from numpy.typing import ArrayLike, NDArray
 
 # Okabe & Ito (2008), Color universal design: colour-blind readers tell them apart. Without yellow, too pale for lines.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LADDER = ("#08519c", "#3182bd", "#6baed6", "#bdd7e7")  # ColorBrewer's Blues: largest exponent darkest
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-REACH = 1e-3  # as in `quantities`, which needs torch
 DASHES = ("solid", "dashed", "dotted", "dashdot")
 FLOOR = (
     1e-30  # a logarithmic axis has no zero; gradients below are drawn as gaps, far beyond anything that can be learnt
@@ -39,8 +41,8 @@ def gradient_by_lag(
         of: which state the gradient is by.
     """
     figure, axes = _figure(title)
-    _plot_by_lag(axes, {name: _drawable(values) for name, values in curves.items()})
-    axes.set_ylabel(f"{_gradient(of)}  (log scale)")
+    plot_by_lag(axes, {name: drawable(values) for name, values in curves.items()})
+    axes.set_ylabel(f"{name_gradient(of)}  (log scale)")
     _legend_beside(axes)
     return figure
 
@@ -57,8 +59,14 @@ def gradient_heatmap(
         of: which state the gradient is by.
     """
     figure, axes = _figure(title)
-    values = np.ma.masked_invalid(_drawable(g).T)
-    norm = LogNorm(*_decades(values))
+    image = paint_heatmap(axes, g, epochs)
+    figure.colorbar(image, ax=axes, label=f"{name_gradient(of)}  (log scale; grey: zero)")
+    return figure
+
+
+def paint_heatmap(axes: Axes, g: ArrayLike, epochs: Sequence[int]) -> AxesImage:
+    """What `gradient_heatmap` shows, on axes; the caller adds the scale of colours."""
+    values = np.ma.masked_invalid(drawable(g).T)
     axes.set_facecolor("0.85")
     image = axes.imshow(
         values,
@@ -66,15 +74,14 @@ def gradient_heatmap(
         aspect="auto",
         interpolation="nearest",
         cmap="viridis",
-        norm=norm,
+        norm=LogNorm(*_decades(values)),
         extent=_extent(values),
     )
     _label_epochs(axes, epochs)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("lag k: steps back from the end of the window")
-    figure.colorbar(image, ax=axes, label=f"{_gradient(of)}  (log scale; grey: zero)")
-    return figure
+    return image
 
 
 def tensor_norms(
@@ -95,10 +102,10 @@ def tensor_norms(
     figure.suptitle(title)
     left, right = figure.subplots(1, 2)
     names = list(dict.fromkeys([*gradient_norms, *update_ratios]))
-    styles = dict(zip(names, _styles(len(names)), strict=True))
+    styles = dict(zip(names, line_styles(len(names)), strict=True))
     for axes, lines in ((left, gradient_norms), (right, update_ratios)):
         for name, values in lines.items():
-            axes.plot(epochs, _drawable(values), label=name, linewidth=1.6, marker="o", markersize=3, **styles[name])
+            axes.plot(epochs, drawable(values), label=name, linewidth=1.6, marker="o", markersize=3, **styles[name])
         axes.set_yscale("log")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -124,7 +131,14 @@ def spectral_radius(
         title: heading.
     """
     figure, axes = _figure(title)
-    for (name, values), style in zip(radius.items(), _styles(len(radius)), strict=True):
+    paint_radius(axes, epochs, radius)
+    _legend_beside(axes)
+    return figure
+
+
+def paint_radius(axes: Axes, epochs: Sequence[int], radius: Mapping[str, ArrayLike]) -> None:
+    """What `spectral_radius` shows, on axes; the caller adds the legend."""
+    for (name, values), style in zip(radius.items(), line_styles(len(radius)), strict=True):
         axes.plot(
             epochs, np.asarray(values, dtype=np.float64), label=name, linewidth=1.8, marker="o", markersize=3, **style
         )
@@ -139,8 +153,6 @@ def spectral_radius(
     axes.set_xlabel("epoch")
     axes.set_ylabel("spectral radius of $W_{hh}$: largest |eigenvalue|")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend_beside(axes)
-    return figure
 
 
 def compare_memory(
@@ -155,9 +167,9 @@ def compare_memory(
         title: heading.
     """
     figure, axes = _figure(title, _height(len(curves)))
-    _plot_by_lag(axes, {name: _relative(values) for name, values in curves.items()}, marked=True)
-    _mark_level(axes, REACH, "memory ends")
-    axes.set_ylabel(r"$g_k / g_0$, of $g_k = $" + _gradient("h") + "  (log scale)")
+    plot_by_lag(axes, {name: relative(values) for name, values in curves.items()}, marked=True)
+    mark_level(axes, REACH, "memory ends")
+    axes.set_ylabel(r"$g_k / g_0$, of $g_k = $" + name_gradient("h") + "  (log scale)")
     _legend_beside(axes)
     return figure
 
@@ -172,7 +184,7 @@ def sensitivity_by_lag(
         title: heading.
     """
     figure, axes = _figure(title, _height(len(curves)))
-    _plot_by_lag(axes, {name: _drawable(values) for name, values in curves.items()}, marked=True)
+    plot_by_lag(axes, {name: drawable(values) for name, values in curves.items()}, marked=True)
     axes.set_ylabel(r"mean $\|\partial \hat{y} / \partial x_{T-k}\|$  (log scale)")
     _legend_beside(axes)
     return figure
@@ -194,14 +206,14 @@ def jacobian_norms(
     figure.suptitle(title)
     left, right = figure.subplots(1, 2)
     left.set_yscale("log")
-    styles = dict(zip(products, _styles(len(products), marked=True), strict=True))
+    styles = dict(zip(products, line_styles(len(products), marked=True), strict=True))
     for name, values in products.items():
-        left.plot(np.arange(np.size(values)), _drawable(values), label=name, linewidth=1.8, **styles[name])
+        left.plot(np.arange(np.size(values)), drawable(values), label=name, linewidth=1.8, **styles[name])
     for name, values in steps.items():
         array = np.asarray(values, dtype=np.float64)
         right.plot(np.arange(1, len(array) + 1), array, linewidth=1.8, **styles[name])
     for axes in (left, right):
-        _mark_level(axes, 1.0)
+        mark_level(axes, 1.0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -307,16 +319,16 @@ def kept_by_lag(
     """
     figure, axes = _figure(title, _height(len(gradients) + len(kept)))
     axes.set_yscale("log")
-    styles = _styles(len(gradients), marked=True)
+    styles = line_styles(len(gradients), marked=True)
     for (name, values), style in zip(gradients.items(), styles, strict=True):
-        lines = [("gradient", "solid", _relative(values))]
+        lines = [("gradient", "solid", relative(values))]
         if name in kept:
-            lines.append(("gates alone", "dashed", _drawable(kept[name])[: np.size(values)]))
+            lines.append(("gates alone", "dashed", drawable(kept[name])[: np.size(values)]))
         for what, dashes, share in lines:
             look = {**style, "linestyle": dashes, "linewidth": 1.8, "label": f"{name}: {what}"}
             axes.plot(np.arange(len(share)), share, **look)
     axes.set_ylabel("share of lag 0  (log scale)")
-    _label_lags(axes, gradients)
+    label_lags(axes, gradients)
     _legend_beside(axes)
     return figure
 
@@ -330,20 +342,23 @@ def _figure(title: str, height: float = 4.5) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _plot_by_lag(axes: Axes, curves: Mapping[str, NDArray[np.float64]], *, marked: bool = False) -> None:
+def plot_by_lag(axes: Axes, curves: Mapping[str, NDArray[np.float64]], *, marked: bool = False) -> None:
+    """One line per curve over the lag, on a logarithmic axis; the caller adds the legend."""
     axes.set_yscale("log")
-    for (name, values), style in zip(curves.items(), _styles(len(curves), marked=marked), strict=True):
+    for (name, values), style in zip(curves.items(), line_styles(len(curves), marked=marked), strict=True):
         axes.plot(np.arange(len(values)), values, label=name, linewidth=1.8, **style)
-    _label_lags(axes, curves)
+    label_lags(axes, curves)
 
 
-def _label_lags(axes: Axes, curves: Mapping[str, ArrayLike]) -> None:
+def label_lags(axes: Axes, curves: Mapping[str, ArrayLike]) -> None:
+    """Name and limit the axis of lags, as long as the longest curve."""
     axes.set_xlabel("lag k: steps back from the end of the window")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(0, max((np.size(values) - 1 for values in curves.values()), default=1) or 1)
 
 
-def _mark_level(axes: Axes, level: float, text: str = "") -> None:
+def mark_level(axes: Axes, level: float, text: str = "") -> None:
+    """A thin line across at a height, with a word under it."""
     axes.axhline(level, color="0.35", linewidth=1)
     if not text:
         return
@@ -353,13 +368,13 @@ def _mark_level(axes: Axes, level: float, text: str = "") -> None:
     )  # fmt: skip
 
 
-def _relative(values: ArrayLike) -> NDArray[np.float64]:
+def relative(values: ArrayLike) -> NDArray[np.float64]:
     """Shares of lag 0; nothing is drawn of a gradient that is zero there."""
     array = np.asarray(values, dtype=np.float64)
-    return _drawable(array / array[0]) if len(array) and array[0] > 0 else np.full(len(array), np.nan)
+    return drawable(array / array[0]) if len(array) and array[0] > 0 else np.full(len(array), np.nan)
 
 
-def _styles(count: int, *, marked: bool = False) -> list[dict[str, Any]]:
+def line_styles(count: int, *, marked: bool = False) -> list[dict[str, Any]]:
     """Colour and dashes of each line: dashes change when the colours are used up, so no two lines look alike.
 
     Marked lines also have markers, each at points of its own: lines that lie on one another, as those of cells that are
@@ -381,12 +396,14 @@ def _height(names: int) -> float:
     return max(4.5, 0.6 + 0.26 * names)
 
 
-def _drawable(values: ArrayLike) -> NDArray[np.float64]:
+def drawable(values: ArrayLike) -> NDArray[np.float64]:
+    """Values for a logarithmic axis: gaps where they are as good as zero."""
     array = np.asarray(values, dtype=np.float64)
     return np.where(array > FLOOR, array, np.nan)
 
 
-def _gradient(of: str) -> str:
+def name_gradient(of: str) -> str:
+    """D1's label, of h or C."""
     return rf"mean $\|\partial L / \partial {of}_{{T-k}}\|$"
 
 

@@ -65,7 +65,7 @@ def step_jacobians(
     one = steps.before
 
     def step(s: Tensor, projected: Tensor) -> Tensor:
-        return flatten(cell.step(projected[None], unflatten(s[None], one)))[0]
+        return flatten(cell.advance(projected[None], unflatten(s[None], one)))[0]
 
     found = vmap(jacfwd(step), chunk_size=_AT_ONCE)(flatten(one), steps.projected)
     jacobians: Tensor = found.to("cpu", torch.float64).unflatten(0, (len(x), x.shape[1]))
@@ -152,7 +152,7 @@ def _carry(
     count = directions.shape[-1]
 
     def step(s: Tensor) -> Tensor:
-        return flatten(cell.step(projected.repeat_interleave(count, dim=0), unflatten(s, before)))
+        return flatten(cell.advance(projected.repeat_interleave(count, dim=0), unflatten(s, before)))
 
     start = flatten(before).repeat_interleave(count, dim=0)
     carried: Tensor = jvp(step, (start,), (directions.mT.flatten(0, 1),))[1].unflatten(0, (-1, count)).mT

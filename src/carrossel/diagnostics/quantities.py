@@ -7,7 +7,6 @@ and not every accelerator has float64.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float
     from numpy.typing import NDArray
-
-REACH = 1e-3  # a lag belongs to the memory while g_k is more than this share of g_0
-SMALLEST = float(np.finfo(np.float32).tiny)  # below it float32 keeps fewer digits, and none below 1e-45
 
 
 class StateLike(Protocol):
@@ -46,21 +42,6 @@ class LagGradients(NamedTuple):
 
     h: NDArray[np.float64]
     c: NDArray[np.float64] | None
-
-
-class Fading(NamedTuple):
-    """How fast a gradient fades with the lag.
-
-    Attributes:
-        slope: of ln g_k over k, per step, by least squares; negative where the gradient vanishes, positive where it
-            explodes. None if fewer than two lags have a gradient to fit.
-        half_life: steps after which the fitted gradient has halved, ln 2 / −slope; None where it doesn't fade.
-        memory: number of lags with g_k / g_0 > 1e-3.
-    """
-
-    slope: float | None
-    half_life: float | None
-    memory: int
 
 
 class GateSpectrum(NamedTuple):
@@ -100,11 +81,13 @@ def gradient_by_lag(loss: Float[Tensor, "*any"], states: Sequence[Sequence[State
     by_node = {id(node): gradient for node, gradient in zip(nodes, gradients, strict=True)}
     found = []
     for number, layer in enumerate(states):
-        h = np.array([_mean_norm(by_node[id(state.h)]) for state in reversed(layer)])
-        c = np.array([_mean_norm(by_node[id(state.c)]) for state in reversed(layer) if state.c is not None])
+        h = _mean_norms([by_node[id(state.h)] for state in reversed(layer)])
+        memories = [by_node[id(state.c)] for state in reversed(layer) if state.c is not None]
+        c = _mean_norms(memories) if memories else None
         for name, values in (("h", h), ("C", c)):
-            _refuse_infinite(values, f"∂L/∂{name} of layer {number}")
-        found.append(LagGradients(h, c if len(c) else None))
+            if values is not None:
+                _refuse_infinite(values, f"∂L/∂{name} of layer {number}")
+        found.append(LagGradients(h, c))
     return found
 
 
@@ -137,42 +120,24 @@ def sensitivity_by_lag(
     return found
 
 
-def fading(g: Sequence[float] | NDArray[np.float64]) -> Fading:
-    """D1's scalars.
-
-    Underflow: the logarithm is fitted to the lags with g_k above the smallest normal float32, 1.2e-38; zeros and
-    what lies below, which rounding has spoilt, are left out of the fit and are no part of the memory.
-
-    Args:
-        g: g_k by lag, from 0.
-    """
-    values = np.asarray(g, dtype=np.float64)
-    memory = int((values > REACH * values[0]).sum()) if len(values) else 0
-    lags = np.flatnonzero(values > SMALLEST)
-    if len(lags) < 2:  # noqa: PLR2004  # a line needs two points
-        return Fading(None, None, memory)
-    centred = lags - lags.mean()
-    slope = float(centred @ np.log(values[lags]) / (centred @ centred))
-    return Fading(slope, -math.log(2) / slope if slope < 0 else None, memory)
-
-
-def spectrum(weight_h: Float[Tensor, "rows hidden"], gates: Sequence[str]) -> list[GateSpectrum]:
+def spectrum(blocks: Mapping[str, Float[Tensor, "hidden hidden"]]) -> list[GateSpectrum]:
     """D5: spectral radius and largest singular value of each gate's block of W_hh.
 
     Args:
-        weight_h: recurrent weights, one [hidden, hidden] block per gate.
-        gates: the blocks' names, in order.
+        blocks: recurrent weights by the gate's name; none for a cell whose gates don't see h.
 
     Raises:
-        ValueError: if the rows aren't one square block per gate.
+        ValueError: if a block isn't square.
     """
-    rows, hidden = weight_h.shape
-    if rows != len(gates) * hidden:
-        raise ValueError(f"weight_h is {[rows, hidden]}; {len(gates)} gates need {[len(gates) * hidden, hidden]}.")
-    blocks = weight_h.detach().to("cpu", torch.float64).reshape(len(gates), hidden, hidden)
-    radius = torch.linalg.eigvals(blocks).abs().amax(dim=-1).tolist()
-    largest = torch.linalg.matrix_norm(blocks, ord=2).tolist()
-    return [GateSpectrum(*values) for values in zip(gates, radius, largest, strict=True)]
+    for name, block in blocks.items():
+        if block.ndim != 2 or block.shape[0] != block.shape[1]:  # noqa: PLR2004  # a matrix
+            raise ValueError(f"the recurrent block {name!r} is {list(block.shape)}; expected [hidden, hidden].")
+    if not blocks:
+        return []
+    stacked = torch.stack([block.detach().to("cpu", torch.float64) for block in blocks.values()])
+    radius = torch.linalg.eigvals(stacked).abs().amax(dim=-1).tolist()
+    largest = torch.linalg.matrix_norm(stacked, ord=2).tolist()
+    return [GateSpectrum(*values) for values in zip(blocks, radius, largest, strict=True)]
 
 
 def gradient_norms(module: nn.Module) -> dict[str, float]:
@@ -209,10 +174,15 @@ def _norm(tensor: Tensor) -> float:
     return float(torch.linalg.vector_norm(tensor.to("cpu", torch.float64)))
 
 
-def _mean_norm(gradient: Tensor | None) -> float:
-    if gradient is None:
-        return 0.0
-    return float(torch.linalg.vector_norm(gradient.to("cpu", torch.float64), dim=-1).mean())
+def _mean_norms(gradients: Sequence[Tensor | None]) -> NDArray[np.float64]:
+    """Of each gradient, [batch, units]; all at once, since there are as many as steps. None is a gradient of zero."""
+    norms = np.zeros(len(gradients))
+    known = [gradient for gradient in gradients if gradient is not None]
+    if known:
+        stacked = torch.stack(known).to("cpu", torch.float64)
+        places = [place for place, gradient in enumerate(gradients) if gradient is not None]
+        norms[places] = torch.linalg.vector_norm(stacked, dim=-1).mean(dim=-1).numpy()
+    return norms
 
 
 def _refuse_infinite(values: NDArray[np.float64], what: str) -> None:

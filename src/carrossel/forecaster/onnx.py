@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from carrossel.cells.onnx.graph import IR_VERSION, OPSET, Graph, floats
 from carrossel.cells.onnx.layers import add_layer
 from carrossel.cells.onnx.tracing import trace
@@ -30,7 +32,7 @@ def write_onnx(path: Path, network: Network) -> None:
 
 
 def export(network: Network) -> ModelProto:
-    """The network, dropout aside, in a constant number of nodes for windows of any length and number.
+    """The network, dropout and all that is for training aside, in a constant number of nodes for windows of any length and number.
 
     Input `windows`, float32 [batch, lookback, features]; outputs `point`, [batch, horizons], and, where the head has them,
     `quantiles` at `QUANTILES`, [batch, horizons, levels]. The same weights give the same bytes.
@@ -38,13 +40,27 @@ def export(network: Network) -> ModelProto:
     Raises:
         ModelError: if a cell or the head computes what ONNX can't say.
     """
+    training = network.training
+    network.eval()
+    try:
+        return _export(network)
+    finally:
+        network.train(training)
+
+
+def _export(network: Network) -> ModelProto:
     from onnx import helper
 
     graph, head = Graph(), network.head
     hidden = graph.add("Transpose", "windows", perm=[1, 0, 2])
     last = ""
-    for cell in network.cells:
-        hidden, last = add_layer(graph, cell, hidden)
+    for depth, cell in enumerate(network.cells):
+        below = hidden
+        hidden, last = add_layer(graph, cell, below)
+        if network.bidirectional:
+            backward, first = add_layer(graph, network.reverse_cells[depth], _reverse(graph, below))
+            hidden = graph.add("Concat", hidden, _reverse(graph, backward), axis=2)
+            last = graph.add("Concat", last, first, axis=1)
 
     def answer(h: Tensor) -> tuple[Tensor, ...]:
         raw = head(h)
@@ -63,3 +79,9 @@ def export(network: Network) -> ModelProto:
         ir_version=IR_VERSION,
         producer_name="carrossel",
     )
+
+
+def _reverse(graph: Graph, x: str) -> str:
+    """The last step first: -1 is the last one, and the smallest number stands for "past the first"."""
+    start, end, axis, step = ([-1], [np.iinfo(np.int64).min], [0], [-1])
+    return graph.add("Slice", x, *(graph.constant(each, np.int64) for each in (start, end, axis, step)))

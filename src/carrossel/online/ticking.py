@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from carrossel.cells.base import Cell
+    from carrossel.forecaster.network import Network
     from carrossel.forecaster.stored import StoredForecaster
     from carrossel.targets.base import Values
 
@@ -37,6 +39,9 @@ class Ticker:
     `lookback` ones after another.
     `carried`: the state goes on from bar to bar without end, as an unrolling over the whole past does.
 
+    A bidirectional network begins to read backwards at the newest bar, so each window is read anew, and there is no state to
+    carry.
+
     Not for two threads at once.
 
     Args:
@@ -45,14 +50,25 @@ class Ticker:
 
     Attributes:
         seen: bars in a row since the last one that was missing.
+
+    Raises:
+        ConfigError: if the state of a bidirectional network is to be carried.
     """
 
     def __init__(self, stored: StoredForecaster, state: StateKind = "window") -> None:
         self.stored, self.kind = stored, state
         self.lookback = stored.windows.lookback
         self.seen = 0
-        self._slots = self.lookback if state == "window" else 1
-        self._layers = [_stepping(cell, self._slots) for cell in stored.network.cells]
+        self._reading: _Reading
+        if not stored.network.bidirectional:
+            self._reading = _Steps(stored.network, self.lookback if state == "window" else None)
+        elif state == "window":
+            self._reading = _Whole(stored.network, self.lookback)
+        else:
+            raise ConfigError(
+                "online.watch.state = 'carried': a bidirectional network reads backwards from bars that aren't known yet, "
+                "so it has no state to carry. Set online.watch.state to window."
+            )
         linear = stored.network.head.linear
         scaler = stored.label_scaler
         further = {ndim: (-1,) + (1,) * (ndim - 2) for ndim in (2, 3)}  # [1, horizons], [1, horizons, levels]
@@ -90,21 +106,12 @@ class Ticker:
         return Forecast(self._report(point.numpy(), close), found)
 
     def push(self, features: Floats) -> Floats | None:
-        """Take a bar without a forecast; gives the top layer's h of the oldest window under way, or None if the bar is missing."""
+        """Take a bar without a forecast; gives what the head reads of the oldest window under way, None if the bar is missing."""
         if not np.isfinite(features).all():
             self.reset()
             return None
-        slot = self.seen % self._slots
-        if self.kind == "window":
-            for layer in self._layers:  # a window begins in the place of the one that was complete
-                layer.h[slot] = 0
-                layer.c[slot] = 0
-        values: Floats = features
-        for layer in self._layers:
-            layer.x[:] = values
-            values = layer()
+        h = self._reading.read(features, self.seen)
         self.seen += 1
-        h: Floats = values[self.seen % self._slots]
         return h
 
     def fill(self, rows: Floats) -> None:
@@ -120,16 +127,13 @@ class Ticker:
     def reset(self) -> None:
         """Forget all bars."""
         self.seen = 0
-        for layer in self._layers:
-            layer.h[:] = 0
-            layer.c[:] = 0
+        for part in self._reading.parts().values():
+            part[:] = 0
 
     def save(self) -> bytes:
         """What it takes to go on from here in another process, to the last bit (safetensors)."""
         tensors: dict[str, NDArray[np.generic]] = {"seen": np.array([self.seen], np.int64)}
-        for depth, layer in enumerate(self._layers):
-            tensors |= {f"h{depth}": layer.h, f"c{depth}": layer.c}
-        return save(tensors)
+        return save(tensors | self._reading.parts())
 
     def restore(self, state: bytes) -> None:
         """Go on from `save`.
@@ -137,24 +141,92 @@ class Ticker:
         Raises:
             ModelError: if it is damaged or another network's.
         """
+        parts = self._reading.parts()
         try:
             tensors = load(state)
-            parts = [(tensors[f"h{depth}"], tensors[f"c{depth}"]) for depth in range(len(self._layers))]
+            found = {name: tensors[name] for name in parts}
             seen = int(tensors["seen"][0])
         except (SafetensorError, KeyError) as error:
             raise ModelError(
                 f"a stored state is damaged or another network's ({error}); start from a window."
             ) from None
-        for layer, (h, c) in zip(self._layers, parts, strict=True):
-            if h.shape != layer.h.shape or c.shape != layer.c.shape:
-                raise ModelError(f"a stored state has {h.shape[-1]} units, the network {layer.h.shape[-1]}.")
-        for layer, (h, c) in zip(self._layers, parts, strict=True):
-            layer.h[:], layer.c[:] = h, c
+        for name, part in parts.items():
+            if found[name].shape != part.shape:
+                raise ModelError(f"a stored state has {found[name].shape[-1]} units, the network {part.shape[-1]}.")
+        for name, part in parts.items():
+            part[:] = found[name]
         self.seen = seen
 
     def _report(self, scaled: Floats, last_close: Values) -> Values:
         scaler = self._label_scalers[scaled.ndim]
         return self.stored.target.report(scaler.inverse(scaled.astype(np.float64)), last_close)
+
+
+class _Reading(Protocol):
+    """How a network gets from bars to what its head reads."""
+
+    def read(self, features: Floats, seen: int) -> Floats:
+        """Take a bar; gives what the head reads of the oldest window under way, once that is complete.
+
+        Args:
+            seen: bars in a row before it.
+        """
+
+    def parts(self) -> dict[str, Floats]:
+        """All that it remembers, in place: zeros are how it starts."""
+
+
+class _Steps:
+    """As many windows as the lookback has bars, each a bar younger than the one before: a bar is one step of each.
+
+    Args:
+        lookback: None for one state that goes on without end.
+    """
+
+    def __init__(self, network: Network, lookback: int | None) -> None:
+        self.carried, self.slots = lookback is None, lookback or 1
+        self.layers = [_stepping(cell, self.slots) for cell in network.cells]
+
+    def read(self, features: Floats, seen: int) -> Floats:
+        if not self.carried:
+            slot = seen % self.slots
+            for layer in self.layers:  # a window begins in the place of the one that was complete
+                layer.h[slot] = 0
+                layer.c[slot] = 0
+        values: Floats = features
+        for layer in self.layers:
+            layer.x[:] = values
+            values = layer()
+        h: Floats = values[(seen + 1) % self.slots]
+        return h
+
+    def parts(self) -> dict[str, Floats]:
+        return {
+            f"{name}{depth}": part
+            for depth, layer in enumerate(self.layers)
+            for name, part in (("h", layer.h), ("c", layer.c))
+        }
+
+
+class _Whole:
+    """The newest window's bars: the network reads all of them anew."""
+
+    def __init__(self, network: Network, lookback: int) -> None:
+        self.network = deepcopy(network).eval()
+        self.rows = np.zeros((lookback, network.cells[0].input_size), np.float32)
+        self.nothing = np.zeros(network.head.linear.in_features, np.float32)
+
+    def read(self, features: Floats, seen: int) -> Floats:
+        self.rows[:-1] = self.rows[1:]
+        self.rows[-1] = features
+        if seen + 1 < len(self.rows):
+            return self.nothing
+        with torch.inference_mode():
+            h: Floats = self.network.summarise(torch.from_numpy(self.rows)[None])[0].numpy()
+        return h
+
+    def parts(self) -> dict[str, Floats]:
+        return {"rows": self.rows}
 
 
 class _Stepping(Protocol):
@@ -191,7 +263,7 @@ class _Loop:
     def __call__(self) -> Floats:
         with torch.inference_mode():
             before = State(torch.from_numpy(self.h), torch.from_numpy(self.c) if self.cell.has_memory else None)
-            after = self.cell.step(self.cell.project(torch.from_numpy(self.x)), before)
+            after = self.cell.advance(self.cell.project(torch.from_numpy(self.x)), before)
             self.h[:] = after.h.numpy()
             if after.c is not None:
                 self.c[:] = after.c.numpy()

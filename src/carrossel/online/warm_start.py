@@ -77,10 +77,13 @@ def _admit(champion: Champion, bars: pd.DataFrame, params: Mapping[str, Any]) ->
     if champion.folder is None:
         return champion.reason
     try:
-        manifest = load(champion.folder).manifest
+        stored = load(champion.folder)
     except ModelError as error:
         return f"the champion's copy can't be used: {error}"
-    kind = manifest["cell"]["kind"]
+    kind = stored.manifest["cell"]["kind"]
+    # A setting that is younger than the champion has its default there.
+    cell = {"kind": kind, "config": stored.network.cells[0].config.model_dump(mode="json")}
+    manifest = {**stored.manifest, "cell": cell}
     if kind not in params["cells"]:
         return f"the champion's cell {kind!r} isn't among the cells of params.yaml"
     recipe = read_recipe(champion.dataset, kind, dict(params), competitor=f"{kind}{SUFFIX}")

@@ -64,6 +64,12 @@ class History(pl.Callback):
         self.rows.append({"epoch": trainer.current_epoch, **row})
         self.recorder.metrics(row, step=trainer.current_epoch)
 
+    def amend(self, epoch: int, row: Row) -> None:
+        """Add to an epoch's row what was measured of it later."""
+        if row:
+            next(each for each in self.rows if each["epoch"] == epoch).update(row)
+            self.recorder.metrics(row, step=epoch)
+
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
 

@@ -30,7 +30,18 @@ class Training(Section):
     weight_decay: float = Field(0.0, ge=0, description="Of AdamW; 0 makes it Adam.")
     clip_norm: float = Field(1.0, ge=0, description="Largest gradient norm; 0 turns clipping off.")
     probe_windows: int = Field(
-        64, ge=1, description="Windows of the fixed batch that gradients by lag are measured on."
+        64, ge=1, description="Windows of the fixed batch that gradients, gates and the like are measured on."
+    )
+    diagnose_every: int = Field(
+        1,
+        ge=0,
+        description="Epochs from one look at gradients by lag, sensitivity, gates and recurrent weights to the next; the "
+        "epoch whose weights are kept is looked at too. 0 turns them off.",
+    )
+    jacobians_every: int | None = Field(
+        None,
+        ge=1,
+        description="Likewise of Jacobians and Lyapunov exponents, about as dear as an epoch; null turns them off.",
     )
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="Where to train.")
     backend: Backend = Field(

@@ -68,7 +68,7 @@ def fit(
         start: a network of the same recipe that is trained on; a fresh one if not given.
         callbacks: further ones, such as a tuner's pruning.
         quiet: leave out progress, where several trainings run side by side.
-        diagnose: measure gradients; without, their tables stay empty.
+        diagnose: measure inside of the cells; without, their tables stay empty.
 
     Raises:
         TrainingError: if the loss isn't finite.
@@ -95,7 +95,7 @@ def fit(
     )
     terminal = sys.stderr.isatty() and not quiet
     best = BestWeights()
-    gradients = GradientDiagnostics(data, config.probe_windows)
+    gradients = GradientDiagnostics(data, config)
     history = History(recorder, gradients.scalars if diagnose else dict, naive_mse(data))
     keep = [
         ModelCheckpoint(
@@ -144,6 +144,8 @@ def fit(
     if not best.weights:
         raise TrainingError(f"{name}: no epoch ended with a finite validation loss; lower training.learning_rate.")
     network.load_state_dict(best.weights)
+    if diagnose:
+        history.amend(best.epoch, gradients.complete(module, best.epoch))
     return Fit(network.cpu().eval(), best.loss, best.epoch, history.rows, gradients)
 
 

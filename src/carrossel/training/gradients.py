@@ -1,60 +1,62 @@
-"""Gradient diagnostics through training: by lag (D1), of the recurrent weights (D5), per tensor (D7)."""
+"""Diagnostics through training: a look at the probe batch every so many epochs, and D7 on the way."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytorch_lightning as pl
-import torch
 
-from carrossel.cells.unrolling import unroll_stack
-from carrossel.diagnostics.quantities import fading, gradient_by_lag, gradient_norms, snapshot, spectrum, update_ratios
+from carrossel.diagnostics.quantities import gradient_norms, snapshot, update_ratios
+from carrossel.training.probe import JACOBIAN_TABLES, TABLES, Columns, Probe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from carrossel.forecaster.module import ForecastModule
+    from carrossel.training.config import Training
+    from carrossel.training.probe import Measured
     from carrossel.windows.tensor import WindowedSeries
 
-Table = list[dict[str, Any]]
-TABLES = ("gradient_by_lag", "tensors", "spectrum")
+TENSORS = {"tensors": ("epoch", "tensor", "gradient_norm", "update_ratio")}
 
 
 class GradientDiagnostics(pl.Callback):
-    """Measures once per epoch on a fixed probe batch, and samples the last minibatch of every chunk for D7.
+    """Measures D1 to D6 and D8 after epochs, and samples the last minibatch of every chunk for D7.
 
-    Args:
-        windows: size of the probe batch: training windows at even distances.
+    Epochs are looked at from the first one on, every `diagnose_every`-th (D3 and D4: `jacobians_every`-th), and in the end,
+    by `complete`, the one whose weights are kept. All of it lies in the checkpoint.
     """
 
-    def __init__(self, data: WindowedSeries, windows: int) -> None:
-        train = data.split.train
-        self.probe = torch.from_numpy(train[np.linspace(0, len(train) - 1, min(windows, len(train)), dtype=np.int64)])
-        self.rows: dict[str, Table] = {name: [] for name in TABLES}
+    def __init__(self, data: WindowedSeries, config: Training) -> None:
+        self.probe = Probe(data, config.probe_windows)
+        self.every, self.jacobians_every = config.diagnose_every, config.jacobians_every or 0
+        tables = TABLES | TENSORS | (JACOBIAN_TABLES if self.jacobians_every else {})
+        self._tables: dict[str, Columns] = {
+            name: {column: [] for column in columns} for name, columns in tables.items()
+        }
+        self._scalars: dict[str, float] = {}
         self._norms: dict[str, list[float]] = defaultdict(list)
         self._ratios: dict[str, list[float]] = defaultdict(list)
         self._before: dict[str, Tensor] = {}
 
-    def tables(self) -> dict[str, Table]:
-        """Rows of each table so far, by the table's name."""
-        return self.rows
+    def tables(self) -> dict[str, Columns]:
+        """Each table by name, as columns; one without rows has its columns' names. Epochs in the order of measuring."""
+        return self._tables
 
     def scalars(self) -> dict[str, float]:
-        """The last epoch's numbers: of the lowest layer's h, since its error travels furthest."""
-        by_lag = self._last("gradient_by_lag")
-        fade = fading([row["h"] for row in by_lag if row["layer"] == 0])
-        tensors = self._last("tensors")
-        values = {
-            "gradient/slope_per_lag": fade.slope,
-            "gradient/half_life_bars": fade.half_life,
-            "gradient/memory_bars": float(fade.memory),
-            "gradient/norm_max": max(row["gradient_norm"] for row in tensors),
-            "weights/update_ratio_max": max(row["update_ratio"] for row in tensors),
-            "weights/spectral_radius_max": max(row["spectral_radius"] for row in self._last("spectrum")),
-        }
-        return {name: value for name, value in values.items() if value is not None}
+        """What the epoch that ended last can be compared by; `carrossel.training.probe` says of which layers."""
+        return self._scalars
+
+    def complete(self, module: ForecastModule, epoch: int) -> dict[str, float]:
+        """Measure what hasn't been of an epoch whose weights `module` has.
+
+        So the weights that are kept have been looked at, however seldom the others were.
+
+        Returns:
+            The scalars that are new.
+        """
+        return self._measure(module, epoch, probe=bool(self.every), jacobians=bool(self.jacobians_every))
 
     def on_after_backward(self, trainer: pl.Trainer, pl_module: ForecastModule) -> None:  # type: ignore[override]  # our own module
         del trainer
@@ -69,41 +71,50 @@ class GradientDiagnostics(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: ForecastModule) -> None:  # type: ignore[override]  # our own module
         epoch = trainer.current_epoch
-        self.rows["gradient_by_lag"] += [{"epoch": epoch, **row} for row in self._by_lag(pl_module)]
-        for name, norms in self._norms.items():
-            ratios = self._ratios[name]
-            mean_norm, mean_ratio = sum(norms) / len(norms), sum(ratios) / len(ratios)
-            self.rows["tensors"].append(
-                {"epoch": epoch, "tensor": name, "gradient_norm": mean_norm, "update_ratio": mean_ratio}
-            )
-        for layer, cell in enumerate(pl_module.network.cells):
-            self.rows["spectrum"] += [
-                {"epoch": epoch, "layer": layer, **gate._asdict()} for gate in spectrum(cell.weight_h, cell.gates)
-            ]
+        norms, ratios = (
+            {name: sum(values) / len(values) for name, values in seen.items()} for seen in (self._norms, self._ratios)
+        )
+        columns: Columns = {
+            "tensor": list(norms),
+            "gradient_norm": list(norms.values()),
+            "update_ratio": list(ratios.values()),
+        }
+        self._append("tensors", epoch, columns)
+        self._scalars = {
+            "gradient/norm_max": max(norms.values()),
+            "weights/update_ratio_max": max(ratios.values()),
+            **self._measure(
+                pl_module,
+                epoch,
+                probe=_is_due(epoch, self.every),
+                jacobians=_is_due(epoch, self.jacobians_every),
+            ),
+        }
         self._norms.clear()
         self._ratios.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"tables": self._tables}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = state_dict["rows"]
+        self._tables = state_dict["tables"]
 
-    def _by_lag(self, module: ForecastModule) -> Table:
-        origins = self.probe.to(module.device)
-        series, window, labels = (cast("Tensor", getattr(module, name)) for name in ("series", "window", "labels"))
-        with torch.enable_grad():
-            states = unroll_stack(module.network.cells, series[origins[:, None] + window].transpose(0, 1))
-            head = module.network.head
-            # the sum over sequences, so that g_k doesn't depend on the size of the probe batch
-            loss = head.loss(head(states[-1][-1].h), labels[origins]) * len(origins)
-            layers = gradient_by_lag(loss, states)
-        return [
-            {"layer": layer, "lag": lag, "h": float(h), "c": None if found.c is None else float(found.c[lag])}
-            for layer, found in enumerate(layers)
-            for lag, h in enumerate(found.h)
-        ]
+    def _measure(self, module: ForecastModule, epoch: int, *, probe: bool, jacobians: bool) -> dict[str, float]:
+        found: list[Measured] = []
+        if probe and epoch not in self._tables["sensitivity"]["epoch"]:
+            found.append(self.probe.measure(module))
+        if jacobians and epoch not in self._tables["lyapunov"]["epoch"]:
+            found.append(self.probe.measure_jacobians(module))
+        for measured in found:
+            for name, columns in measured.tables.items():
+                self._append(name, epoch, columns)
+        return {name: value for measured in found for name, value in measured.scalars.items()}
 
-    def _last(self, table: str) -> Table:
-        rows = self.rows[table]
-        return [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
+    def _append(self, table: str, epoch: int, columns: Columns) -> None:
+        rows = len(next(iter(columns.values())))
+        for name, column in self._tables[table].items():
+            column.extend([epoch] * rows if name == "epoch" else columns[name])
+
+
+def _is_due(epoch: int, every: int) -> bool:
+    return every > 0 and epoch % every == 0

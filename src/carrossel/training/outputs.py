@@ -48,7 +48,7 @@ def write_model(folder: Path, fit: Fit, data: WindowedSeries, recipe: Recipe, pr
             rows.to_parquet(path, compression="zstd", index=False)
         _write_csv(temporary / "history.csv", pd.DataFrame(fit.history))
         for name, table in fit.gradients.tables().items():
-            _write_csv(temporary / f"{name}.csv", pd.DataFrame(table))
+            _write_csv(temporary / f"{name}.csv", pd.DataFrame(table).sort_values("epoch", kind="stable"))
 
 
 def describe_interval(

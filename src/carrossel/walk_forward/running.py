@@ -10,11 +10,11 @@ from distributed import as_completed
 
 from carrossel.files import replacing
 from carrossel.targets.base import make_target
-from carrossel.walk_forward.cluster import open_client, result_of
 from carrossel.walk_forward.folds import cut_folds
 from carrossel.walk_forward.task import Series, run_task, source_digest
 from carrossel.windows.features import compute_features
 from carrossel.windows.tensor import answered_rows, columns_of, usable_rows
+from carrossel.workers import open_client, result_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,13 +63,13 @@ def walk_forward(bars: pd.DataFrame, plan: Plan, *, data_sha256: str, scratch: P
 
 def _run(series: Series, missing: list[Task], parts: dict[Task, Path], plan: Plan, scratch: Path) -> None:
     done = len(parts) - len(missing)
-    with open_client(plan.config, scratch / "workers") as client:
+    with open_client(plan.config.scheduler, plan.config.workers, scratch / "workers", "walk_forward") as client:
         # As a task of its own, not scattered: scattered data dies with its worker, a task's result is made again.
         held = client.submit(_hold, series, pure=False)
         tasks = {client.submit(run_task, held, task, pure=False): task for task in missing}
         for future in as_completed(tasks):
             task = tasks[future]
-            _write(result_of(future, task), parts[task])
+            _write(result_of(future, task, "walk_forward"), parts[task])
             future.release()
             done += 1
             print(f"walk_forward@{plan.dataset}: {done}/{len(parts)} {task}", flush=True)

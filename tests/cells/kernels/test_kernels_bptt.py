@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kernel_kinds import DISTINCT
 from torch.autograd import gradcheck, gradgradcheck
 
-from carrossel.cells import State, registry
+from carrossel.cells import State
 from carrossel.cells.kernels.bptt import TorchRunner
 from carrossel.cells.kernels.operation import run
 
-KINDS = registry.kinds()
-
-pytestmark = pytest.mark.parametrize("kind", KINDS)
+pytestmark = pytest.mark.parametrize("kind", DISTINCT)
 
 
 def bptt(cell, x, state):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kernel_kinds import DISTINCT
 
-from carrossel.cells import State, registry
+from carrossel.cells import State
 from carrossel.cells.unrolling import unroll
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU can be had here"),
-    pytest.mark.parametrize("kind", registry.kinds()),
+    pytest.mark.parametrize("kind", DISTINCT),
 ]
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 def fill_gate_blocks(
     weight_x: Float[Tensor, "rows input_size"],
-    weight_h: Float[Tensor, "rows hidden"],
+    weight_h: Float[Tensor, "rows hidden"] | None,
     bias: Float[Tensor, " rows"] | None,
-    gates: int,
+    hidden: int,
     generator: torch.Generator | None = None,
 ) -> None:
     """Fill a cell's weights in place, each gate's block on its own.
@@ -32,14 +32,14 @@ def fill_gate_blocks(
 
     Args:
         weight_x: input weights.
-        weight_h: recurrent weights.
+        weight_h: recurrent weights; None for a cell without.
         bias: None for a cell without biases.
-        gates: number of blocks.
+        hidden: rows of a block.
         generator: on the weights' device; None draws from torch's global seed.
     """
-    for block in weight_x.chunk(gates):
+    for block in weight_x.split(hidden):
         nn.init.xavier_uniform_(block, generator=generator)
-    for block in weight_h.chunk(gates):
+    for block in () if weight_h is None else weight_h.split(hidden):
         nn.init.orthogonal_(block, generator=generator)
     if bias is not None:
         nn.init.zeros_(bias)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class GateMaths:
     """A cell's gate equations, on anything with arithmetic: vectors of units in the kernel, tensors in torch.
 
-    They use `+ − * /`, and `sigmoid` and `tanh` from `carrossel.cells.kernels.functions`; "nothing" is None or ().
+    They use `+ − * /` and what `carrossel.cells.kernels.functions` has, such as `sigmoid`; "nothing" is None or ().
 
     Attributes:
         gates: number of gate blocks in the weights.

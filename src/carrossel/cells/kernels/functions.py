@@ -20,3 +20,13 @@ def sigmoid(a: Tensor) -> Tensor:
 def tanh(a: Tensor) -> Tensor:
     """Hyperbolic tangent."""
     return a.tanh()
+
+
+def relu(a: Tensor) -> Tensor:
+    """The rectifier, max(a, 0)."""
+    return a.relu()
+
+
+def where_positive(a: Tensor, b: Tensor) -> Tensor:
+    """B where a > 0 or a isn't a number, else 0: with relu's result as a, its derivative times b."""
+    return b.masked_fill(a <= 0, 0)

@@ -38,7 +38,7 @@ class Stepper:
 
     def __init__(self, cell: Cell, sequences: int | None = None) -> None:
         with torch.no_grad():
-            form = cell.fast()
+            form = None if cell.needs_loop else cell.fast()
         if form is None or any(p.dtype != torch.float32 or p.device.type != "cpu" for p in cell.parameters()):
             raise ConfigError(f"a {cell.kind} cell steps only as float32 on the CPU, with gate maths; use cell.step.")
         maths, hidden = form.maths, cell.hidden_size

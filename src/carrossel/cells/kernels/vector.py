@@ -194,6 +194,18 @@ def clamp(_typing: Any, _value: Any, _limit: Any) -> Any:
     return vector(vector, types.float64), generate
 
 
+@intrinsic
+def select_positive(_typing: Any, _a: Any, _b: Any) -> Any:
+    """Lanes of b where a > 0, else 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        zeros = ir.Constant(LLVM_VECTOR, [0.0] * LANES)
+        positive = builder.fcmp_unordered(">", arguments[0], zeros)  # "unordered" for NaN, as in `clamp`
+        return builder.select(positive, arguments[1], zeros)
+
+    return vector(vector, vector), generate
+
+
 INLINE = {"forceinline": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
 
@@ -225,5 +237,27 @@ def _sigmoid(a: Any) -> Any:
 
     def implementation(a: Any) -> Any:
         return functions.tanh(a * 0.5) * 0.5 + 0.5
+
+    return implementation
+
+
+@overload(functions.relu, jit_options=INLINE)
+def _relu(a: Any) -> Any:
+    if a != vector:
+        return None
+
+    def implementation(a: Any) -> Any:
+        return select_positive(a, a)
+
+    return implementation
+
+
+@overload(functions.where_positive, jit_options=INLINE)
+def _where_positive(a: Any, b: Any) -> Any:
+    if a != vector or b != vector:
+        return None
+
+    def implementation(a: Any, b: Any) -> Any:
+        return select_positive(a, b)
 
     return implementation

@@ -28,7 +28,7 @@ def add_layer(graph: Graph, cell: Cell, x: str) -> tuple[str, str]:
     Raises:
         ModelError: if the cell has no native operator and its step computes what ONNX can't say.
     """
-    form = cell.native()
+    form = None if cell.needs_loop else cell.native()
     return _add_scan(graph, cell, x) if form is None else _add_operator(graph, form, x)
 
 
@@ -53,7 +53,7 @@ def _add_scan(graph: Graph, cell: Cell, x: str) -> tuple[str, str]:
         return (cell.project(cell.weight_x.new_zeros(1, batch, cell.input_size))[0], *kept)
 
     def step(projected: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        return tuple(part for part in cell.step(projected, State(*state)) if part is not None)
+        return tuple(part for part in cell.advance(projected, State(*state)) if part is not None)
 
     # `project` knows no time: all steps are one long batch.
     flat = graph.add("Reshape", x, graph.constant([1, -1, cell.input_size], np.int64))

@@ -297,6 +297,25 @@ def _softplus(context: Context, _node: fx.Node, value: Any) -> str:
     return context.graph.add("Softplus", context.name(value))
 
 
+def _log_sigmoid(context: Context, _node: fx.Node, value: Any) -> str:
+    return context.graph.add("Neg", context.graph.add("Softplus", context.graph.add("Neg", context.name(value))))
+
+
+def _layer_norm(
+    context: Context,
+    node: fx.Node,
+    value: Any,
+    shape: Sequence[int],
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+    *_rest: Any,
+) -> str:
+    scale = torch.ones(list(shape), dtype=dtype_of(node)) if weight is None else weight
+    names = [context.name(each) for each in (value, scale, bias) if each is not None]
+    return context.graph.add("LayerNormalization", *names, axis=-len(shape), epsilon=eps)
+
+
 def _to(context: Context, node: fx.Node, value: Any, *_rest: Any, **_options: Any) -> str:
     source: fx.Node = node.args[0]  # type: ignore[assignment]  # a tensor
     return str(value) if dtype_of(source) == dtype_of(node) else context.cast(value, dtype_of(node))
@@ -333,6 +352,8 @@ OPERATIONS: dict[Any, Operation] = {
         for name in ("neg", "sqrt", "reciprocal", "cos", "sin", "erf")
     },
     aten.softplus.default: _softplus,
+    aten.layer_norm.default: _layer_norm,
+    aten.log_sigmoid.default: _log_sigmoid,
     aten.silu.default: lambda context, _node, x: context.graph.add("Mul", x, context.graph.add("Sigmoid", x)),
     **dict.fromkeys((aten.add.Tensor, aten.add.Scalar), _binary("Add")),
     **dict.fromkeys((aten.sub.Tensor, aten.sub.Scalar), _binary("Sub")),
@@ -343,6 +364,7 @@ OPERATIONS: dict[Any, Operation] = {
     aten.square.default: lambda context, _node, x: context.graph.add("Mul", x, x),
     aten.maximum.default: _binary("Max"),
     aten.minimum.default: _binary("Min"),
+    **dict.fromkeys((aten.eq.Scalar, aten.eq.Tensor), _comparison("Equal")),
     **dict.fromkeys((aten.lt.Scalar, aten.lt.Tensor), _comparison("Less")),
     **dict.fromkeys((aten.le.Scalar, aten.le.Tensor), _comparison("LessOrEqual")),
     **dict.fromkeys((aten.gt.Scalar, aten.gt.Tensor), _comparison("Greater")),

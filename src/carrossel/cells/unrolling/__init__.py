@@ -36,8 +36,8 @@ def unroll(
         backend: `loop` runs the cell's own equations, one by one. `torch` runs the equivalent layer of torch.nn, or,
             where there is none, the cell's gate maths with backpropagation through time written out. `numba` runs the
             kernels of `carrossel.cells.kernels`, for float32 on the CPU, and what `torch` would run for anything else.
-            `auto` is `numba` where that is possible. A cell without gate maths of its own falls back to the loop. All have
-            first and second derivatives; cuDNN has no second ones.
+            `auto` is `numba` where that is possible. A cell without gate maths of its own, or with options that act
+            inside a step, falls back to the loop. All have first and second derivatives; cuDNN has no second ones.
 
     Raises:
         ConfigError: if `backend` is `torch` or `numba` and the cell has no such form.
@@ -50,7 +50,10 @@ def unroll(
         if run is not None:
             return run(x, state)
     if backend in ("torch", "numba"):
-        raise ConfigError(f"backend={backend!r}: a {cell.kind} cell has no such form; use 'auto' or 'loop'.")
+        raise ConfigError(
+            f"backend={backend!r}: a {cell.kind} cell has no such form"
+            f"{' with these options' if cell.needs_loop else ''}; use 'auto' or 'loop'."
+        )
     states = unroll_states(cell, x, state)
     return torch.stack([each.h for each in states]), states[-1]
 
@@ -67,9 +70,10 @@ def unroll_states(cell: Cell, x: Float[Tensor, "time batch input_size"], state: 
     _check(cell, x)
     state = cell.initial_state(x.shape[1]) if state is None else state
     states = []
-    for projected in cell.project(x).unbind(0):
-        state = cell.step(projected, state)
-        states.append(state)
+    with cell.dropping(x.shape[1]):
+        for projected in cell.project(x).unbind(0):
+            state = cell.advance(projected, state)
+            states.append(state)
     return states
 
 

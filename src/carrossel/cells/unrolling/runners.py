@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from carrossel.cells.base import Cell
 from carrossel.cells.kernels.bptt import TorchRunner
 from carrossel.cells.kernels.operation import run
+from carrossel.cells.unrolling.scan import run_scan
 from carrossel.cells.unrolling.torch_layer import run_torch_layer
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from carrossel.cells.base import Cell, State
+    from carrossel.cells.base import State
     from carrossel.cells.kernels.operation import Runner
 
 _TORCH = TorchRunner()
@@ -28,12 +30,16 @@ def choose_runner(
     cell: Cell, x: Tensor, state: State, backend: str
 ) -> Callable[[Tensor, State], tuple[Tensor, State]] | None:
     """What runs the cell other than its loop, or None; `backend` as in `carrossel.cells.unrolling.unroll`."""
+    if cell.needs_loop:
+        return None
     tracing = torch.compiler.is_compiling()  # a graph is being recorded: kernels and hand-written passes can't be in it
     form = None if tracing or x.shape[1] == 0 else cell.fast()
     if form is not None and backend != "torch" and _fits_kernel(cell, x, state):
         kernel = _kernel()
         if kernel is not None:
             return partial(run, kernel, form)
+    if type(cell).coefficients is not Cell.coefficients and not tracing:
+        return partial(run_scan, cell)
     fused = cell.fused()
     if fused is not None:
         return partial(run_torch_layer, cell, fused)

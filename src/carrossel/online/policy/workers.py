@@ -68,11 +68,11 @@ class Cluster:
 
     def finished(self) -> Iterator[tuple[Fold, pd.DataFrame]]:
         """See `Workers`."""
-        from carrossel.walk_forward.cluster import result_of
+        from carrossel.workers import result_of
 
         for future in self._done:
             fold = self._folds.pop(future)
-            part = result_of(future, f"the fit at bar {fold.split.test[0]}")
+            part = result_of(future, f"the fit at bar {fold.split.test[0]}", "walk_forward")
             future.release()
             yield fold, part
 
@@ -84,9 +84,9 @@ def open_workers(job: Job, config: WalkForward, scratch: Path) -> Iterator[Worke
     Raises:
         ConfigError: if its scheduler doesn't answer.
     """
-    from carrossel.walk_forward.cluster import open_client  # a second, which few fits in this process don't pay
+    from carrossel.workers import open_client  # a second, which few fits in this process don't pay
 
-    with open_client(config, scratch) as client:
+    with open_client(config.scheduler, config.workers, scratch, "walk_forward") as client:
         yield Cluster(job, client)
 
 

@@ -1,4 +1,4 @@
-"""Where tasks run: processes on this machine, or a Dask cluster that is already there."""
+"""Where tasks run: processes on this machine, or a Dask cluster that is already there. Importing it takes a second."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from distributed import Future
 
-    from carrossel.walk_forward.config import WalkForward
-
 T = TypeVar("T")
 _ANSWER_S = 10
 _SETTINGS = {
@@ -30,20 +28,23 @@ _SETTINGS = {
 
 
 @contextmanager
-def open_client(config: WalkForward, scratch: Path) -> Iterator[Client]:
-    """A client of the scheduler that params.yaml names, or of local processes that end with the block.
+def open_client(scheduler: str | None, workers: int, scratch: Path, section: str) -> Iterator[Client]:
+    """A client of a scheduler, or of local processes of one thread each, which end with the block.
 
     Args:
+        scheduler: its address; None for local processes.
+        workers: number of local processes.
         scratch: folder for the local workers' files.
+        section: of params.yaml where `scheduler` stands, for messages.
 
     Raises:
         ConfigError: if the scheduler doesn't answer or has no workers.
     """
     with dask.config.set(_SETTINGS):
-        if config.scheduler is None:
+        if scheduler is None:
             with (
                 LocalCluster(
-                    n_workers=config.workers,
+                    n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
@@ -59,15 +60,16 @@ def open_client(config: WalkForward, scratch: Path) -> Iterator[Client]:
                 yield client
             return
         # A scheduler that dies is told in one line by who waits for results.
-        with silence_logging_cmgr(logging.CRITICAL), _connect(config.scheduler) as client:
+        with silence_logging_cmgr(logging.CRITICAL), _connect(scheduler, section) as client:
             yield client
 
 
-def result_of(future: Future[T], task: object) -> T:
+def result_of(future: Future[T], task: object, section: str) -> T:
     """What a task returned, or raised.
 
     Args:
         task: what messages call it.
+        section: as for `open_client`.
 
     Raises:
         TrainingError: if no worker lived through it, or the scheduler died.
@@ -76,7 +78,7 @@ def result_of(future: Future[T], task: object) -> T:
         return future.result()
     except KilledWorker:
         raise TrainingError(
-            f"{task}: every worker that tried it died, probably for want of memory. Lower walk_forward.workers and run "
+            f"{task}: every worker that tried it died, probably for want of memory. Lower {section}.workers and run "
             "again; finished parts are kept."
         ) from None
     except (CancelledError, ClosedClientError, OSError) as error:
@@ -85,17 +87,17 @@ def result_of(future: Future[T], task: object) -> T:
         # A scheduler that dies cancels every future; one that dies while a result travels closes the connection, an OSError.
         raise TrainingError(
             f"{task}: lost the connection to the scheduler ({getattr(error, 'reason', type(error).__name__)}). Start it and its "
-            "workers again, or set walk_forward.scheduler to null to run on this machine, then run again; finished parts are "
+            f"workers again, or set {section}.scheduler to null to run on this machine, then run again; finished parts are "
             "kept."
         ) from None
 
 
-def _connect(address: str) -> Client:
+def _connect(address: str, section: str) -> Client:
     try:
         client = Client(address, timeout=_ANSWER_S)
     except OSError:
         raise ConfigError(
-            f"walk_forward.scheduler = {address!r} doesn't answer within {_ANSWER_S} s. Start it (dask scheduler), or set it to "
+            f"{section}.scheduler = {address!r} doesn't answer within {_ANSWER_S} s. Start it (dask scheduler), or set it to "
             "null to run on this machine."
         ) from None
     try:
@@ -103,7 +105,7 @@ def _connect(address: str) -> Client:
     except TimeoutError:
         client.close()
         raise ConfigError(
-            f"walk_forward.scheduler = {address!r} has no workers. Start some (dask worker {address}), or set it to null to run "
+            f"{section}.scheduler = {address!r} has no workers. Start some (dask worker {address}), or set it to null to run "
             "on this machine."
         ) from None
     return client
