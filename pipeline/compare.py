@@ -5,6 +5,7 @@ from __future__ import annotations
 from carrossel.config import load_params, lookup, project_root
 from carrossel.evaluation.comparison.contest import read_contest
 from carrossel.evaluation.comparison.figures import draw_gradients, draw_skill
+from carrossel.evaluation.comparison.lab.figures import draw_lab
 from carrossel.evaluation.comparison.page import render_report
 from carrossel.evaluation.comparison.summary import collect_metrics, tabulate_plots
 from carrossel.evaluation.figures import save_png
@@ -25,6 +26,8 @@ def compare() -> None:
         for contest in contests:
             for when, figure in draw_gradients(contest).items():
                 save_png(figure, folder / f"gradient_by_lag_{contest.dataset}_{when}_epoch.png")
+            for name, figure in draw_lab(contest.memories, contest.dataset).items():
+                save_png(figure, folder / f"cell_lab_{name}_{contest.dataset}.png")
     save_png(draw_skill(contests), reports / "skill.png")
     write_json(root / "metrics.json", collect_metrics(contests))
     write_text(reports / "report.html", page)

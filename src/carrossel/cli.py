@@ -87,6 +87,7 @@ def schema(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Pa
 def track() -> None:
     """Make the MLflow server show every result: log again what it lacks, complete pending registrations."""
     from carrossel.online.promotion import complete
+    from carrossel.tracking.lab import sync_lab
     from carrossel.tracking.relog import sync_project
 
     root = project_root()
@@ -98,6 +99,8 @@ def track() -> None:
                 typer.echo(f"{file.stem}: {outcome.reason}")
         again = [f"{run.dataset}/{run.competitor}" for run in logged if run.created]
         typer.echo(f"MLflow has all {len(logged)} runs" + (f"; logged again: {', '.join(again)}." if again else "."))
+        if sync_lab(root):
+            typer.echo("MLflow has the lab's run.")
 
 
 @app.command()
@@ -146,12 +149,22 @@ def forget(
 
 
 @app.command()
-def warm() -> None:
+def warm(
+    *,
+    every: Annotated[bool, typer.Option("--all", help="All cells, not only those of params.yaml.")] = False,
+) -> None:
     """Compile the cells' kernels once; later processes load them from numba's cache."""
     from carrossel.cells.kernels.warming import warm as warm_kernels
+    from carrossel.params import check as check_params
+    from carrossel.params import named_cells
 
     with _one_line_errors():
-        warm_kernels(report=typer.echo)
+        kinds = None
+        if not every:
+            params = load_params()
+            check_params(params)
+            kinds = named_cells(params)
+        warm_kernels(kinds, report=typer.echo)
 
 
 @app.command()

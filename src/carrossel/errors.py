@@ -55,3 +55,7 @@ class RetrainingError(CarrosselError):
 
 class ChampionError(CarrosselError):
     """No version can take the champion's place as was asked."""
+
+
+class LabError(CarrosselError):
+    """A result of the cell lab is missing or can't be read."""

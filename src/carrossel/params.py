@@ -11,6 +11,11 @@ from carrossel.bars.config import Dataset, Repair
 from carrossel.baselines.base import read_baselines
 from carrossel.baselines.base import registry as baselines
 from carrossel.config import Section, validate
+from carrossel.lab.config import Lab
+from carrossel.lab.exams.sitting.plan import read_plan as read_exams
+from carrossel.lab.page.config import read_page
+from carrossel.lab.text.config import read_text_section
+from carrossel.lab.units.config import read_units
 from carrossel.online.config import Online
 from carrossel.targets.base import TargetConfig
 from carrossel.tracking.config import Tracking
@@ -42,6 +47,7 @@ def params_model() -> type[Section]:
         training=(Training, Field(description="How a network is fitted.")),
         tuning=(Tuning, Field(description="The study.")),
         walk_forward=(WalkForward, Field(description="Refitting through time.")),
+        lab=(Lab, Field(description="What the cell lab looks at.")),
         online=(Online, Field(Online(), description="Models in use.")),
         tracking=(Tracking, Field(Tracking(), description="Where runs are recorded.")),
     )
@@ -59,6 +65,15 @@ def check(params: dict[str, Any]) -> None:
     for dataset in params["datasets"]:
         check_space(read_recipe(dataset, tuning.cell, params, competitor="tuned"), tuning)
         read_plan(dataset, params)
+    for read in (read_exams, read_units, read_text_section, read_page):
+        read(params)
+
+
+def named_cells(params: dict[str, Any]) -> list[str]:
+    """Kinds of cells that some stage of params.yaml trains."""
+    lab = validate(params["lab"], Lab, "lab")
+    candidates = {candidate.cell for candidate in lab.exams.candidates.values()}
+    return sorted({*params["cells"], *candidates, lab.units.cell, lab.text.cell})
 
 
 def schema() -> dict[str, Any]:

@@ -71,6 +71,7 @@ def test_evaluate_and_compare_write_the_same_bytes_twice(
         "reports/plots/gradient_by_lag_toy.csv",
         "reports/plots/gradient_by_lag_toy_first_epoch.png",
         "reports/plots/gradient_by_lag_toy_last_epoch.png",
+        "reports/plots/cell_lab_memory_toy.png",
         "reports/plots/validation_loss_toy.csv",
     }
     evaluation = json.loads(seen[0]["reports/evaluation/toy.json"])

@@ -11,7 +11,7 @@ from carrossel import __version__, cells
 from carrossel.cli import app
 from carrossel.config import load_params
 from carrossel.errors import CarrosselError
-from carrossel.params import check, schema
+from carrossel.params import check, named_cells, schema
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,8 +25,29 @@ def test_the_shipped_file_is_valid(params):
     check(params)
 
 
-def test_every_cell_competes_by_default(params):
-    assert sorted(params["cells"]) == list(cells.registry.kinds())
+def test_the_lectures_cells_compete_by_default(params):
+    assert list(params["cells"]) == [
+        "rnn",
+        "lstm",
+        "peephole",
+        "peephole_diagonal",
+        "coupled",
+        "gru",
+        "gru_reset_after",
+    ]
+
+
+def test_any_cell_may_compete(params):
+    params["cells"] = {kind: {"hidden_size": 8} for kind in cells.registry.kinds()}
+    check(params)
+
+
+def test_cells_that_some_stage_trains_are_named_once(params):
+    params["cells"] = {"gru": {}}
+    params["lab"]["units"]["cell"] = "janet"
+    params["lab"]["exams"]["candidates"] = {"a": {"cell": "rnn"}, "b": {"cell": "rnn", "hidden_size": 3}}
+
+    assert named_cells(params) == ["gru", "janet", "lstm", "rnn"]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +64,11 @@ def test_every_cell_competes_by_default(params):
         (lambda p: p["training"].update(epochs=0), r"training\.epochs = 0"),
         (lambda p: p["walk_forward"].update(models=["ar", "lstn"]), r"walk_forward\.models names 'lstn'"),
         (lambda p: p["datasets"]["google"].update(walk_forward={"models": ["arr"]}), "names 'arr'"),
+        (lambda p: p["lab"].update(dataset="gogle"), "gogle"),
+        (lambda p: p["lab"]["units"].update(cell="lstn"), "lstn"),
+        (lambda p: p["lab"]["text"].update(stepps=3), r"lab\.text\.stepps"),
+        (lambda p: p["lab"]["hochreiter"].update(alphas=[9.0]), r"lab\.hochreiter\.alphas"),
+        (lambda p: p["lab"]["exams"]["papers"].update(addding={}), "addding"),
     ],
 )
 def test_a_mistake_anywhere_is_named(params, change, message):

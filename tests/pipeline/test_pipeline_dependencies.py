@@ -28,13 +28,19 @@ STAGES = [
     "evaluate",
     "compare",
     "register",
+    "exams",
+    "units",
+    "text",
+    "lab",
 ]
 
 # Rooms that go in as whole folders, to keep DVC's files small (each entry costs a no-op `dvc repro` 2 ms): an edit to one of
 # these modules reruns stages that don't import it, which is slow but never wrong.
 ALSO_THERE = {
+    *(f"src/carrossel/cells/onnx/{name}.py" for name in ("exporting", "graph", "layers", "operations", "tracing")),
     "src/carrossel/cells/kernels/stepping.py",
     "src/carrossel/cells/kernels/warming.py",
+    "src/carrossel/tracking/lab.py",
     "src/carrossel/tracking/registry.py",
     "src/carrossel/tracking/reports.py",
     "src/carrossel/tracking/served_model.py",
@@ -47,6 +53,9 @@ SAMPLES = "src/carrossel/bars/samples"  # read as data: the embedded prices
 CHOSEN = {
     "train": {"carrossel.cells": "${item.cell}"},
     "tune": {"carrossel.cells": "${tuning.cell}"},
+    "units": {"carrossel.cells": "${lab.units.cell}"},
+    "text": {"carrossel.cells": "${lab.text.cell}"},
+    "lab": {"carrossel.cells": "rnn"},
 }
 
 # Rooms of which a stage takes kinds that dvc.yaml can't name, such as a dataset's own target or the source that another one
@@ -58,6 +67,8 @@ ANY = {
     "tune": ["carrossel.targets", "carrossel.forecaster.heads"],
     "baselines": ["carrossel.targets", "carrossel.baselines"],
     "walk_forward": ["carrossel.targets", "carrossel.forecaster.heads", "carrossel.baselines", "carrossel.cells"],
+    "exams": ["carrossel.lab.exams", "carrossel.cells"],
+    "units": ["carrossel.targets", "carrossel.forecaster.heads"],
 }
 
 

@@ -98,6 +98,7 @@ def test_a_folder_is_logged_with_params_figures_files_and_its_key(model_folder: 
         f"figures/{name}.png"
         for name in (
             "forecast",
+            "dashboard",
             "gradient_by_lag_h",
             "gradient_by_lag_C",
             "gradient_heatmap",
@@ -116,6 +117,50 @@ def test_a_folder_is_logged_with_params_figures_files_and_its_key(model_folder: 
     assert recorder.seen_tags["carrossel.key"] == model_key(model_folder)
     assert recorder.seen_tags["git_commit"] == "0123abc-dirty"
     assert recorder.seen_tags["mlflow.source.git.commit"] == "0123abc"
+
+
+def test_the_tables_of_the_cell_lab_are_logged_with_a_figure_each(model_folder: Path) -> None:
+    tables = {
+        "sensitivity": "epoch,lag,norm\n0,0,1.0\n0,1,0.5\n",
+        "gates": "epoch,layer,gate,unit,shut,open\n0,0,input,0,0.25,0.5\n",
+        "kept": "epoch,layer,lag,kept\n0,0,0,1.0\n0,0,1,0.5\n0,0,2,0.25\n",
+        "jacobians": "epoch,layer,lag,product,step\n0,0,0,1.0,0.5\n0,0,1,0.5,0.75\n0,0,2,0.375,\n",
+        "lyapunov": "epoch,layer,rank,exponent\n0,0,1,-0.5\n0,0,2,-inf\n",
+    }
+    for name, text in tables.items():
+        (model_folder / f"{name}.csv").write_text(text)
+    recorder = MemoryRecorder()
+    log_model_folder(recorder, model_folder)
+    assert {f"{name}.csv" for name in tables} < {file.name for _, file in recorder.seen_artifacts}
+    figures = {
+        name: recorder.seen_figures[f"figures/{name}.png"]
+        for name in (
+            "dashboard",
+            "sensitivity_by_lag",
+            "gate_saturation",
+            "kept_by_lag",
+            "jacobian_norms",
+            "lyapunov_exponents",
+        )
+    }
+    assert figures["dashboard"].get_suptitle() == "bitcoin lstm: inside the cell (panels of one moment: after epoch 1)"
+    products, steps = (axes.lines[0].get_ydata().tolist() for axes in figures["jacobian_norms"].axes)
+    assert (products, steps) == ([1.0, 0.5, 0.375], [0.75, 0.5])  # by lag; by step, the first one first
+
+
+def test_tables_with_a_header_alone_leave_out_their_figures(model_folder: Path) -> None:
+    headers = {
+        "gradient_by_lag": "epoch,layer,lag,h,c",
+        "spectrum": "epoch,layer,gate,spectral_radius,largest_singular_value",
+        "sensitivity": "epoch,lag,norm",
+        "gates": "epoch,layer,gate,unit,shut,open",
+        "kept": "epoch,layer,lag,kept",
+    }
+    for name, text in headers.items():
+        (model_folder / f"{name}.csv").write_text(f"{text}\n")
+    recorder = MemoryRecorder()
+    log_model_folder(recorder, model_folder)
+    assert set(recorder.seen_figures) == {f"figures/{name}.png" for name in ("forecast", "dashboard", "tensors")}
 
 
 def test_a_run_logged_again_equals_the_live_one(store: Store, model_folder: Path, tmp_path: Path) -> None:

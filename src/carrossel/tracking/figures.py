@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from carrossel.diagnostics import figures as diagnostics
+from carrossel.diagnostics.dashboard.figures import Inside, Lines, draw_dashboard
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    import numpy as np
+    from numpy.typing import NDArray
 
 _AXIS = {"price": "price", "log_variance": "log variance of the bar", "probability": "probability of up"}
 
 
 class Tables(NamedTuple):
-    """The files of a model folder that figures are drawn from; their columns are in docs/architecture.md."""
+    """The files of a model folder that figures are drawn from; their columns are in docs/architecture.md.
+
+    Those from `sensitivity` on are None where the folder has no such file: models of before have none of them.
+    """
 
     forecasts: pd.DataFrame
     gradient_by_lag: pd.DataFrame
     tensors: pd.DataFrame
     spectrum: pd.DataFrame
+    sensitivity: pd.DataFrame | None = None
+    gates: pd.DataFrame | None = None
+    kept: pd.DataFrame | None = None
+    jacobians: pd.DataFrame | None = None
+    lyapunov: pd.DataFrame | None = None
 
 
 def draw_baseline(forecasts: pd.DataFrame, name: str, unit: str) -> dict[str, Figure]:
@@ -29,32 +39,58 @@ def draw_baseline(forecasts: pd.DataFrame, name: str, unit: str) -> dict[str, Fi
     return {"forecast": draw_forecast(forecasts, name, unit)}
 
 
-def draw_run(tables: Tables, name: str, unit: str) -> dict[str, Figure]:
-    """All figures of a network's run under their names.
+def draw_run(tables: Tables, name: str, unit: str, epoch: int | None = None) -> dict[str, Figure]:
+    """All figures of a network's run under their names; those of what wasn't measured are left out.
 
     Args:
         tables: of one model folder.
         name: dataset and competitor, for the headings.
         unit: of the forecasts.
+        epoch: the one whose weights were kept, which figures of a single epoch show; the last one if not given.
     """
     figures = {"forecast": draw_forecast(tables.forecasts, name, unit)}
+    figures["dashboard"] = draw_dashboard(look_inside(tables, epoch), _head_dashboard(tables, name, epoch))
     states: tuple[Literal["h", "C"], ...] = ("h", "C")
     for state in states:
-        figures |= _draw_lags(tables.gradient_by_lag.rename(columns={"c": "C"}), state, name)
-    figures["gradient_heatmap"] = _draw_heatmap(tables.gradient_by_lag, name)
+        figures |= _draw_lags(tables.gradient_by_lag.rename(columns={"c": "C"}), state, name, epoch)
+    if len(tables.gradient_by_lag):
+        figures["gradient_heatmap"] = _draw_heatmap(tables.gradient_by_lag, name)
     norms, ratios = (
-        tables.tensors.pivot_table(index="epoch", columns="tensor", values=values, sort=False)
-        for values in ("gradient_norm", "update_ratio")
+        _through_training(tables.tensors, "tensor", values) for values in ("gradient_norm", "update_ratio")
     )
     figures["tensors"] = diagnostics.tensor_norms(
-        norms.index.to_list(), _columns(norms), _columns(ratios), f"{name}: gradients and updates of each tensor"
+        norms.epochs, norms.values, ratios.values, f"{name}: gradients and updates of each tensor"
     )
-    spectrum = tables.spectrum.assign(line=_line_names(tables.spectrum, "gate"))
-    radius = spectrum.pivot_table(index="epoch", columns="line", values="spectral_radius", sort=False)
-    figures["spectral_radius"] = diagnostics.spectral_radius(
-        radius.index.to_list(), _columns(radius), f"{name}: spectral radius of the recurrent weights"
+    if len(tables.spectrum):
+        radius = _draw_radius(tables.spectrum)
+        figures["spectral_radius"] = diagnostics.spectral_radius(
+            radius.epochs, radius.values, f"{name}: spectral radius of the recurrent weights"
+        )
+    return figures | _draw_gates(tables, name, epoch) | _draw_jacobians(tables, name, epoch)
+
+
+def look_inside(tables: Tables, epoch: int | None = None) -> Inside:
+    """What the dashboard shows, from a model folder's tables; arguments as for `draw_run`."""
+    lags = tables.gradient_by_lag
+    heat = _heat(lags)
+    kept = {} if tables.kept is None else _by_layer(at_epoch(tables.kept, epoch), "kept")
+    sensitivity = None if tables.sensitivity is None else at_epoch(tables.sensitivity, epoch)
+    return Inside(
+        epochs=heat.index.to_list(),
+        g=heat.to_numpy(dtype="float64"),
+        gradients=_memory_gradients(at_epoch(lags, epoch)),
+        kept=kept,
+        sensitivity=None if sensitivity is None else sensitivity.sort_values("lag")["norm"].to_numpy(dtype="float64"),
+        saturation=None if tables.gates is None else _saturation(at_epoch(tables.gates, epoch)),
+        radius=_draw_radius(tables.spectrum),
+        updates=_through_training(tables.tensors, "tensor", "update_ratio"),
     )
-    return figures
+
+
+def at_epoch(table: pd.DataFrame, epoch: int | None) -> pd.DataFrame:
+    """Rows of one epoch; of the last one measured if that one wasn't."""
+    chosen = table[table["epoch"] == epoch]
+    return chosen if len(chosen) else table[table["epoch"] == table["epoch"].max()]
 
 
 def draw_forecast(forecasts: pd.DataFrame, name: str, unit: str, *, longest: int = 100) -> Figure:
@@ -88,29 +124,107 @@ def draw_forecast(forecasts: pd.DataFrame, name: str, unit: str, *, longest: int
     return figure
 
 
-def _draw_lags(table: pd.DataFrame, of: Literal["h", "C"], name: str) -> dict[str, Figure]:
+def _draw_lags(table: pd.DataFrame, of: Literal["h", "C"], name: str, epoch: int | None) -> dict[str, Figure]:
     table = table.dropna(subset=[of])
     if table.empty:  # a cell without C
         return {}
-    last = table[table["epoch"] == table["epoch"].max()]
-    curves = {
-        f"layer {layer}": rows.sort_values("lag")[of].to_numpy(dtype="float64") for layer, rows in last.groupby("layer")
-    }
     heading = f"{name}: how far back the gradient reaches, after training"
-    return {f"gradient_by_lag_{of}": diagnostics.gradient_by_lag(curves, heading, of)}
+    return {f"gradient_by_lag_{of}": diagnostics.gradient_by_lag(_by_layer(at_epoch(table, epoch), of), heading, of)}
 
 
 def _draw_heatmap(table: pd.DataFrame, name: str) -> Figure:
-    top = table[table["layer"] == table["layer"].max()].pivot_table(index="epoch", columns="lag", values="h")
+    heat = _heat(table)
     heading = f"{name}: gradient by lag through training"
-    return diagnostics.gradient_heatmap(top.to_numpy(dtype="float64"), top.index.to_list(), heading)
+    return diagnostics.gradient_heatmap(heat.to_numpy(dtype="float64"), heat.index.to_list(), heading)
 
 
-def _columns(table: pd.DataFrame) -> dict[str, list[float]]:
-    return {str(column): table[column].to_list() for column in table}
+def _draw_radius(spectrum: pd.DataFrame) -> Lines:
+    return _through_training(spectrum.assign(line=_line_names(spectrum, "gate")), "line", "spectral_radius")
+
+
+def _draw_gates(tables: Tables, name: str, epoch: int | None) -> dict[str, Figure]:
+    figures = {}
+    if tables.sensitivity is not None and len(tables.sensitivity):
+        curve = at_epoch(tables.sensitivity, epoch).sort_values("lag")["norm"].to_numpy(dtype="float64")
+        heading = f"{name}: how much the forecast depends on each bar"
+        figures["sensitivity_by_lag"] = diagnostics.sensitivity_by_lag({"forecast": curve}, heading)
+    if tables.gates is not None and len(tables.gates):
+        units = {
+            f"layer {layer}": {
+                str(gate): (own["shut"].to_numpy(dtype="float64"), own["open"].to_numpy(dtype="float64"))
+                for gate, own in rows.groupby("gate", sort=False)
+            }
+            for layer, rows in at_epoch(tables.gates, epoch).groupby("layer")
+        }
+        figures["gate_saturation"] = diagnostics.gate_saturation(
+            units, f"{name}: how often each unit's gates are saturated"
+        )
+    if tables.kept is not None and len(tables.kept) and len(tables.gradient_by_lag):
+        figures["kept_by_lag"] = diagnostics.kept_by_lag(
+            _memory_gradients(at_epoch(tables.gradient_by_lag, epoch)),
+            _by_layer(at_epoch(tables.kept, epoch), "kept"),
+            f"{name}: the memory's gradient, and what the gates alone let through",
+        )
+    return figures
+
+
+def _draw_jacobians(tables: Tables, name: str, epoch: int | None) -> dict[str, Figure]:
+    figures = {}
+    if tables.jacobians is not None and len(tables.jacobians):
+        rows = at_epoch(tables.jacobians, epoch)
+        # back from the last step in the file, forward from the first in the figure
+        steps = {layer: values[::-1] for layer, values in _by_layer(rows.dropna(subset=["step"]), "step").items()}
+        heading = f"{name}: what steps do to a disturbance of the state"
+        figures["jacobian_norms"] = diagnostics.jacobian_norms(_by_layer(rows, "product"), steps, heading)
+    if tables.lyapunov is not None and len(tables.lyapunov):
+        rows = at_epoch(tables.lyapunov, epoch).sort_values(["layer", "rank"])
+        exponents = {f"layer {layer}": own["exponent"].to_numpy("float64") for layer, own in rows.groupby("layer")}
+        figures["lyapunov_exponents"] = diagnostics.lyapunov_exponents(exponents, f"{name}: Lyapunov exponents")
+    return figures
+
+
+def _head_dashboard(tables: Tables, name: str, epoch: int | None) -> str:
+    measured = at_epoch(tables.gradient_by_lag, epoch)["epoch"].unique()
+    return f"{name}: inside the cell" + (f" (panels of one moment: after epoch {measured[0]})" if len(measured) else "")
+
+
+def _heat(table: pd.DataFrame) -> pd.DataFrame:
+    top = table[table["layer"] == table["layer"].max()]
+    if top.empty:  # measuring was turned off
+        return pd.DataFrame()
+    heat: pd.DataFrame = top.pivot_table(index="epoch", columns="lag", values="h")
+    return heat
+
+
+def _memory_gradients(rows: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """D1 of each layer by C, where the cell has a C, else by h."""
+    return _by_layer(rows, "c" if rows["c"].notna().any() else "h")
+
+
+def _saturation(rows: pd.DataFrame) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    named = rows.assign(line=_line_names(rows, "gate"))
+    return {
+        str(line): (own["shut"].to_numpy(dtype="float64"), own["open"].to_numpy(dtype="float64"))
+        for line, own in named.groupby("line", sort=False)
+    }
+
+
+def _by_layer(rows: pd.DataFrame, column: str) -> dict[str, NDArray[np.float64]]:
+    return {
+        f"layer {layer}": own.sort_values("lag")[column].to_numpy(dtype="float64")
+        for layer, own in rows.groupby("layer")
+    }
+
+
+def _through_training(table: pd.DataFrame, names: str, values: str) -> Lines:
+    """One line per name over the epochs."""
+    if table.empty:
+        return Lines([], {})
+    wide = table.pivot_table(index="epoch", columns=names, values=values, sort=False).sort_index()
+    return Lines(wide.index.to_list(), {str(column): wide[column].to_list() for column in wide})
 
 
 def _line_names(table: pd.DataFrame, column: str) -> pd.Series[str]:
-    if len(set(table["layer"])) == 1:
+    if len(set(table["layer"])) <= 1:
         return table[column].astype(str)
     return "layer " + table["layer"].astype(str) + " " + table[column].astype(str)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 BASELINES = "baselines"
 KEY_FILES = ("manifest.json", WEIGHTS, "forecasts.parquet")
+LATER_TABLES = ("sensitivity", "gates", "kept", "jacobians", "lyapunov")
+"""Which models of before don't have; the last two only exist where they were asked for."""
 _TAGS_NOT_PARAMS = ("dataset", "competitor", "data_sha256", "code_revision")
 
 
@@ -311,8 +313,9 @@ def draw_figures(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Figure]
         gradient_by_lag=_read(folder / "gradient_by_lag.csv"),
         tensors=_read(folder / "tensors.csv"),
         spectrum=_read(folder / "spectrum.csv"),
+        **{name: _read(file) for name in LATER_TABLES if (file := folder / f"{name}.csv").is_file()},
     )
-    return draw_run(tables, title, unit)
+    return draw_run(tables, title, unit, manifest.get("best_epoch"))
 
 
 def _read_history(folder: Path) -> pd.DataFrame:

@@ -25,7 +25,10 @@ def report_files(root: Path, dataset: str) -> dict[str, list[Path]]:
         "explore": sorted((reports / "explore" / dataset).glob("*")),
         "quality": sorted((reports / "quality").glob(f"{dataset}.*")),
         "evaluation": sorted((reports / "evaluation").glob(f"{dataset}.*")),
-        "gradient_by_lag": sorted((reports / "plots").glob(f"gradient_by_lag_{dataset}*.png")),
+        "gradient_by_lag": [
+            reports / "plots" / f"gradient_by_lag_{dataset}_{when}_epoch.png" for when in ("first", "last")
+        ],
+        "cell_lab": [reports / "plots" / f"cell_lab_{name}_{dataset}.png" for name in ("memory", "listening", "gates")],
     }
     return {folder: [file for file in files if file.is_file()] for folder, files in found.items()}
 

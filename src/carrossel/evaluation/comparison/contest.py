@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from carrossel.errors import ModelError
+from carrossel.evaluation.comparison.lab.memories import Memory, read_memory
 from carrossel.evaluation.competitors import Competitor, read_competitors
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ class Contest:
         evaluation: as `scoring.evaluate` returns it.
         competitors: by name, in the order of every table and figure.
         quality: the quality report of the bars; empty if there is none.
+        memories: what was measured inside of each network.
     """
 
     dataset: str
     evaluation: dict[str, Any]
     competitors: dict[str, Competitor]
     quality: dict[str, Any] = field(default_factory=dict)
+    memories: dict[str, Memory] = field(default_factory=dict)
 
     @property
     def unit(self) -> Unit:
@@ -78,7 +81,12 @@ def read_contest(dataset: str, models: Path, reports: Path, names: Collection[st
     if scored != set(competitors):
         differing = ", ".join(sorted(scored ^ set(competitors)))
         raise ModelError(f"{path} and {models / dataset} don't name the same competitors ({differing}). {again}")
-    return Contest(dataset, evaluation, competitors, _read_quality(reports / "quality" / f"{dataset}.json"))
+    memories = {
+        name: read_memory(models / dataset / name, competitor.manifest.best_epoch)
+        for name, competitor in competitors.items()
+        if not competitor.is_baseline
+    }
+    return Contest(dataset, evaluation, competitors, _read_quality(reports / "quality" / f"{dataset}.json"), memories)
 
 
 def _read_quality(path: Path) -> dict[str, Any]:

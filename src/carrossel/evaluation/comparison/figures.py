@@ -135,7 +135,7 @@ def draw_gradients(contest: Contest) -> dict[str, Figure]:
             for name, competitor in contest.networks.items()
         }
         figure = gradient_by_lag(curves, title=f"{contest.dataset}: {when} epoch")
-        figure.set_size_inches(5.8, 3.9)  # two fit beside each other
+        figure.set_size_inches(5.8, _fit_names(len(curves), 3.9))  # two fit beside each other
         figures[when] = figure
     limits = [figure.axes[0].get_ylim() for figure in figures.values()]
     for figure in figures.values():
@@ -146,7 +146,7 @@ def draw_gradients(contest: Contest) -> dict[str, Figure]:
 @look()
 def draw_learning(contest: Contest) -> Figure:
     """Training and validation loss by epoch, one line per network."""
-    figure = new_figure(11.0, 3.8)
+    figure = new_figure(11.0, _fit_names(len(contest.networks), 3.8))
     panels = figure.subplots(1, 2)
     for axes, column, title in zip(
         panels, ("train_loss", "validation_loss"), ("training loss", "validation loss"), strict=True
@@ -162,6 +162,11 @@ def draw_learning(contest: Contest) -> Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center")
     return figure
+
+
+def _fit_names(count: int, least: float) -> float:
+    """Inches that a legend of so many names needs."""
+    return max(least, 0.6 + 0.22 * count)
 
 
 def pick_line(number: int) -> tuple[str, str]:

@@ -11,6 +11,9 @@ from jinja2 import Environment, StrictUndefined
 from carrossel.evaluation.comparison.figures import draw_gradients, draw_learning, draw_skill
 from carrossel.evaluation.comparison.forecasts.figures import draw_echo, draw_forecast
 from carrossel.evaluation.comparison.formats import DASH, percent
+from carrossel.evaluation.comparison.lab.figures import draw_lab
+from carrossel.evaluation.comparison.lab.sentences import tell_gates, tell_gradient, tell_kept, tell_sensitivity
+from carrossel.evaluation.comparison.lab.tables import tabulate_memories
 from carrossel.evaluation.comparison.tables import tabulate_horizons, tabulate_scores, tabulate_walk_forward
 from carrossel.evaluation.figures import render_svg
 from carrossel.evaluation.verdicts import format_p
@@ -65,6 +68,7 @@ def _describe(contest: Contest) -> dict[str, Any]:
         "echo_figure": _embed(draw_echo(contest)) if evaluation["persistence_echo"] else None,
         "walk_forward": _describe_walk_forward(contest) if "walk_forward" in evaluation else None,
         "gradient_figures": {when: _embed(figure) for when, figure in draw_gradients(contest).items()},
+        "lab": _describe_lab(contest),
         "learning_figure": _embed(draw_learning(contest)),
         "quality": summarise_quality(contest.quality),
         "spans": [
@@ -124,6 +128,20 @@ def _describe_walk_forward(contest: Contest) -> dict[str, Any]:
         "superior_best": superior["best"],
         "skill_figure": _embed(draw_skill_by_fold(contest)),
         "coverage_figure": _embed(coverage) if coverage else None,
+    }
+
+
+def _describe_lab(contest: Contest) -> dict[str, Any]:
+    """Table, figures and what they say."""
+    memories = contest.memories
+    return {
+        "table": tabulate_memories(memories),
+        "figures": {name: _embed(figure) for name, figure in draw_lab(memories, contest.dataset).items()},
+        "sentences": {
+            "memory": " ".join(filter(None, (tell_gradient(memories), tell_kept(memories)))),
+            "listening": tell_sensitivity(memories),
+            "gates": tell_gates(memories),
+        },
     }
 
 

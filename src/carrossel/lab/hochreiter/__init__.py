@@ -1,0 +1,1 @@
+"""Hochreiter's experiment: what the size of the recurrent weights does to an error that travels back through time."""
