@@ -40,6 +40,8 @@ ALSO_THERE = {
     *(f"src/carrossel/cells/onnx/{name}.py" for name in ("exporting", "graph", "layers", "operations", "tracing")),
     "src/carrossel/cells/kernels/stepping.py",
     "src/carrossel/cells/kernels/warming.py",
+    "src/carrossel/lab/exams/figures/__init__.py",
+    "src/carrossel/lab/exams/figures/figures.py",
     "src/carrossel/tracking/lab.py",
     "src/carrossel/tracking/registry.py",
     "src/carrossel/tracking/reports.py",

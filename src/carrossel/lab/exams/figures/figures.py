@@ -159,4 +159,5 @@ def _draw_marks(axes: Axes, table: pd.DataFrame | None, exam: str, length: int) 
             axes.annotate(
                 text, (1, level), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
                 ha="right", va=anchor, fontsize=8, color="0.35",
+                bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5},
             )  # fmt: skip
