@@ -184,6 +184,18 @@ def test_a_janet_whose_gate_stands_still_is_a_geometric_series(beta, make_cell):
     np.testing.assert_allclose(h.detach().numpy().ravel(), expected, rtol=1e-13)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_with_beta_a_janet_writes_more_than_it_forgets(beta, make_cell):
+    """With c̃ constant, h ends at c̃ (1 − σ(s − β)) / (1 − σ(s)): at c̃ itself for β = 0, beyond it above."""
+    cell = make_cell("janet", input_size=1, hidden_size=1, beta=beta)
+    cell.weight_x.data.zero_()
+    cell.weight_h.data.zero_()
+    cell.bias.data.copy_(torch.tensor([0.0, 0.4], dtype=torch.float64))
+    h, _ = unroll(cell, torch.zeros(100, 1, 1).double())
+
+    assert h[-1].item() == pytest.approx(2 * σ(beta) * np.tanh(0.4), rel=1e-12)
+
+
 def test_the_gradient_of_an_active_unit_of_an_indrnn_is_a_power_of_u(make_cell):
     cell, start = make_cell("indrnn", input_size=1, hidden_size=2), torch.ones(1, 2).double().requires_grad_()
     cell.weight_u.data.copy_(torch.tensor([0.5, 1.25]))
@@ -208,6 +220,14 @@ def test_an_irnn_starts_from_the_scaled_identity(scale):
 
     assert torch.equal(cell.weight_h, scale * torch.eye(6))
     assert not cell.bias.any()
+
+
+@pytest.mark.parametrize("std", [0.001, 0.2])
+def test_an_irnns_input_weights_start_small_and_normal(std):
+    cell = fresh("irnn", 1000, input_std=std)
+
+    assert cell.weight_x.std().item() == pytest.approx(std, rel=0.05)  # 3000 draws have a standard error of 1.3 %
+    assert cell.weight_x.abs().max().item() > 3 * std  # a uniform of that deviation ends at 1.7
 
 
 def test_before_training_an_irnn_adds_up_what_keeps_it_active(draw):

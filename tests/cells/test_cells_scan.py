@@ -259,6 +259,14 @@ def test_chrono_initialisation_of_the_minimal_gru_is_its_update_gates():
     assert scales.max() < 100
 
 
+def test_the_minimal_lstm_with_opposite_gates_is_the_minimal_gru(make_cell, draw):
+    """σ(a) + σ(−a) = 1, so nothing is left to divide by."""
+    gru, lstm, x = make_cell("mingru"), make_cell("minlstm"), draw(10, 4, 3)
+    lstm.load_state_dict({name: torch.cat([each[:4], -each[:4], each[4:]]) for name, each in gru.state_dict().items()})
+
+    torch.testing.assert_close(unroll(lstm, x)[0], unroll(gru, x)[0], rtol=0, atol=1e-14)
+
+
 def test_the_minimal_lstm_with_equal_gates_keeps_half(make_cell, draw):
     cell = make_cell("minlstm")
     for weight in (cell.weight_x, cell.bias):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from carrossel.diagnostics.curves import fading, halving, nearest_lags
+from carrossel.diagnostics.curves import carrier, fading, halving, nearest_lags
 
 
 def test_fading_of_a_halving_gradient():
@@ -15,6 +15,22 @@ def test_fading_of_a_halving_gradient():
     assert slope == pytest.approx(-math.log(2))
     assert half_life == pytest.approx(1.0)
     assert memory == 4
+
+
+@pytest.mark.parametrize(
+    ("at_lag_0", "followed"),
+    [
+        ([0.5], "C"),
+        ([0.5, 0.1], "C"),
+        ([None], "h"),
+        ([math.nan, math.nan], "h"),
+        ([0.0], "h"),
+        ([0.5, 0.0], "h"),
+        ([], "h"),
+    ],
+)
+def test_a_memory_is_followed_along_c_where_error_starts_in_it(at_lag_0, followed):
+    assert carrier(at_lag_0) == followed
 
 
 def test_memory_counts_lags_above_a_thousandth_of_the_first():

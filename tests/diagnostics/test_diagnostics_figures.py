@@ -226,7 +226,7 @@ def test_the_dashboard_says_what_was_not_measured_or_is_not_there():
     bare = inside(epochs=[], g=np.zeros((0, 0)), gradients={}, kept={}, sensitivity=None, saturation=None, radius=none)
     figure, _ = drawn(draw_dashboard(bare, "old"))
     said = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert said.count("not measured") == 4
+    assert said.count("not measured") == 5
     figure, _ = drawn(draw_dashboard(inside(saturation={}, radius=none), "rnn"))
     said = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert {"this cell has no gates", "none: gates don't see h"} <= set(said)

@@ -132,6 +132,22 @@ def test_the_memorys_gradient_of_an_lstm_with_open_gates_has_a_closed_form():
     np.testing.assert_array_equal(found.h, [1.0] + [0.0] * 29)  # h is used by the loss at the end alone
 
 
+@pytest.mark.parametrize("kind", ["lstm", "fgr", "slstm"])
+def test_the_gradient_by_c_is_of_the_memory_whatever_else_lies_in_c(kind):
+    """No weights and gates that stand still at f: what h_T has of C_T comes back as f^k, from lag 0 on."""
+    cell = cell_of(kind, 1, 2)
+    for parameter in cell.parameters():
+        parameter.data.zero_()
+    bias = cell.bias.data.view(len(cell.gates), 2)
+    bias[cell.gates.index("forget")], bias[cell.gates.index("candidate")] = 2.0, 0.5
+    states = unroll_stack([cell], torch.zeros(8, 3, 1, dtype=torch.float64))
+
+    (found,) = gradient_by_lag(states[0][-1].h, states)
+
+    assert found.c[0] > 0
+    np.testing.assert_allclose(found.c / found.c[0], (1 / (1 + math.exp(-2))) ** np.arange(8), rtol=1e-12)
+
+
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_gradient_by_lag_leaves_the_parameters_gradients_alone(kind):
     cell = cell_of(kind, 1, 2)

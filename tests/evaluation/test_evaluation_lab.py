@@ -73,6 +73,13 @@ def test_tables_are_read_at_the_kept_epoch_in_the_lowest_layer_along_c(tmp_path:
     assert (memory.reach, memory.gradient_half, memory.kept_half, memory.listens) == (2, 0.5, 1.0, 1)
 
 
+@pytest.mark.parametrize("c", ["", "0.0"])
+def test_without_an_error_in_c_the_memory_is_followed_along_h(c: str, tmp_path: Path) -> None:
+    folder = write_tables(tmp_path / "gru")
+    (folder / "gradient_by_lag.csv").write_text(f"epoch,layer,lag,h,c\n0,0,0,4.0,{c}\n0,0,1,1.0,{c and 0.5}\n")
+    assert read_memory(folder, epoch=0).gradient.tolist() == [4.0, 1.0]
+
+
 def test_an_epoch_that_was_not_measured_is_the_last_one(tmp_path: Path) -> None:
     assert read_memory(write_tables(tmp_path / "lstm"), epoch=7).radius == 9.0
 
@@ -146,6 +153,10 @@ def test_what_never_halves_and_gates_that_never_close_are_said_so() -> None:
     assert "doesn't halve at all" in str(tell_kept({"irnn": still}))
     assert tell_gates({"gru": still}) == (
         "No gate acts as a switch: none is shut in more than 1.0 % of cases or open in more than 2.0 %."
+    )
+    slim = Memory(gradient=0.5 ** (LAGS / 2), kept=0.5**LAGS, gates={})  # no W_hh, as in mingru
+    assert str(tell_kept({"mingru": slim})).endswith(
+        "no gate sees h, so the units that keep longest make up most of it."
     )
     assert (tell_kept({"rnn": RNN}), tell_sensitivity({"old": OLD}), tell_gates({"rnn": RNN})) == (None, None, None)
 

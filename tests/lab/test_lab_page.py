@@ -197,6 +197,16 @@ def test_a_missing_input_is_named_with_the_stage_that_makes_it(root, lacking, er
         read_everything(root)
 
 
+def test_a_memory_that_no_gate_touches_is_said_and_cells_without_gates_have_a_sentence():
+    ones = Network("nfg", "nfg", 1, "C", np.ones(48), kept=np.ones(48), gates={})
+    lstm = Network("lstm", "lstm", 1, "C", 0.9 ** np.arange(48.0), kept=0.8 ** np.arange(48.0), gates={})
+    said = " ".join(tell_gates([ones, lstm], 48))
+    assert "Gates alone keep most in lstm: 80 %" in said
+    assert "takes anything from the memory of nfg" in said
+    rnn = Network("rnn", "rnn", 1, "h", np.ones(48), gates={})
+    assert tell_gates([rnn], 48) == ["None of these networks has gates."]
+
+
 def test_a_broken_table_is_named(root):
     (root / "models" / "bitcoin" / "lstm" / "kept.csv").write_text("epoch,lag\n0,0\n")
     with pytest.raises(ModelError, match=r"kept\.csv lacks kept\. Run: dvc repro --force train@bitcoin-lstm"):

@@ -5,6 +5,8 @@ import json
 import re
 import runpy
 import sys
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import yaml
 from carrossel.cells import registry
 from carrossel.config import load_params
 from carrossel.errors import ConfigError
+from carrossel.evaluation.figures import render_png
 from carrossel.lab.text import alphabet, figures, model, study
 from carrossel.lab.text.alphabet import OTHER, Alphabet, unigram_bits
 from carrossel.lab.text.config import Text, read_text_section
@@ -152,8 +155,18 @@ def test_what_can_not_be_seen_gets_a_sign():
 
 
 def test_the_picture_leaves_out_empty_lines_and_wraps_long_ones():
-    rows = list(figures._wrap("ab\n\n" + 100 * "c" + "\nd", 2))
-    assert rows == [range(3), range(4, 76), range(76, 105)]
+    rows = list(figures._wrap("ab\n\n" + 100 * "c" + "\nd"))
+    assert rows == [range(3), range(4, 76), range(76, 105), range(105, 106)]
+
+
+def test_a_text_without_line_ends_has_a_picture_of_the_usual_size_and_a_title_that_is_no_formula():
+    found = replace(looked_at(300 * "a"), name="a$x_{$\u4e2d.txt")
+    figure = draw_text(found, 0, 1)
+    assert figure.get_size_inches()[1] < 4
+    title = figure.axes[0].get_title(loc="left")
+    assert title.startswith("a$x_{$□.txt: unit 0")
+    assert "Trained on this" in title
+    figure.canvas.draw()  # a warning or a broken formula would be an error
 
 
 @pytest.mark.parametrize(
@@ -183,7 +196,8 @@ def test_wrong_keys_are_named(wrong, said):
         read_text_section({"lab": {"text": wrong}})
 
 
-def test_the_stage_leaves_the_same_bytes_each_time(project, capsys):
+def test_the_stage_leaves_the_same_bytes_each_time(project, capsys, monkeypatch):
+    monkeypatch.setattr("carrossel.evaluation.figures.render_png", partial(render_png, dpi=30))
     params = {**load_params(), "lab": {"text": SMALL.model_dump()}}
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     look = runpy.run_path("pipeline/text.py")["look"]

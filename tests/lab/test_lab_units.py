@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 import runpy
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,11 +16,11 @@ from scipy.stats import spearmanr
 from carrossel.bars.store import write_bars
 from carrossel.cells.unrolling import unroll
 from carrossel.config import load_params
-from carrossel.errors import ConfigError
+from carrossel.errors import ConfigError, TrainingError
 from carrossel.evaluation.figures import render_png
 from carrossel.forecaster.heads.binned import BinnedConfig
 from carrossel.forecaster.network import Network
-from carrossel.lab.units import figures, page
+from carrossel.lab.units import figures, outputs, page
 from carrossel.lab.units.config import read_units
 from carrossel.lab.units.offline import render_page
 from carrossel.lab.units.outputs import write_units
@@ -158,14 +157,21 @@ def test_likeliest_are_in_order_and_equal_ones_by_number():
     assert likeliest(np.array([[0.1, 0.3, 0.3, 0.2, 0.1]]), 3).tolist() == [[1, 2, 3]]
 
 
+def save_some(figure, path):
+    """Drawing takes most of the stage's time: two small pictures, and the titles of the others."""
+    small = render_png(figure, 30) if path.stem in {"ranking", "return"} else None
+    path.write_bytes(small or figure.axes[0].get_title(loc="left").encode())
+
+
 def test_the_stage_leaves_the_same_bytes_each_time(small, capsys, monkeypatch):
-    monkeypatch.setattr("carrossel.evaluation.figures.render_png", partial(render_png, dpi=40))  # half the time
+    monkeypatch.setattr(outputs, "save_png", save_some)
     look = runpy.run_path("pipeline/units.py")["look"]
     folder = small / "reports" / "lab" / "units"
     look()
     seen = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
     assert sorted(seen) == sorted(["units.html", "ranking.csv", "ranking.png", *(f"{name}.png" for name in QUANTITIES)])
-    # one picture of a unit will do the second time: they take a second each
+    assert "rank correlation with volatility" in (folder / "volatility.png").read_text()
+    # one picture of a unit will do the second time
     monkeypatch.setattr("carrossel.lab.units.outputs.summarise_ranking", lambda table: summarise_ranking(table)[:1])
     look()
     again = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
@@ -191,7 +197,10 @@ def test_the_stage_leaves_the_same_bytes_each_time(small, capsys, monkeypatch):
 
 def test_a_cell_without_memory_and_gates_is_shown_by_its_h(small, make_bars, monkeypatch):
     change(small, cell="rnn", options={"layers": 2})
-    _, recipe = read_units(load_params())
+    params = load_params()
+    params["windows"]["horizon"] = [3, 24]
+    _, recipe = read_units(params)
+    assert recipe.windows.horizons == (1,)  # whatever else is forecast: pictures speak of the next bar
     study = study_units(make_bars(400), recipe)
     assert study.symbol == "h"
     assert (study.signal == study.inside.memory).all()
@@ -200,7 +209,16 @@ def test_a_cell_without_memory_and_gates_is_shown_by_its_h(small, make_bars, mon
     monkeypatch.setattr(page, "_BUDGET", 500)  # as with many units: the page holds the newest windows that fit
     html = render_units(study)
     assert f"of {len(study.rows):,} windows" in html
+    assert 0 <= json.loads(re.findall(r'id="data">(.*?)</script>', html)[0])["start"] < len(study.rows)
     assert "the strips beneath" not in html
+
+
+def test_a_price_that_never_moves_is_named(small, make_bars):
+    bars = make_bars(400)
+    bars[["open", "high", "low", "close"]] = 100.0
+    _, recipe = read_units(load_params())
+    with pytest.raises(TrainingError, match="price of bitcoin doesn't move"):
+        study_units(bars, recipe)
 
 
 def test_a_failing_write_leaves_what_was_there(small, make_bars, monkeypatch, tmp_path):

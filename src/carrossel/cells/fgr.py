@@ -57,7 +57,11 @@ class FullGateRecurrence(Variant, kind="fgr"):
         f = torch.addcmul(f + r_f, p_f, c).sigmoid()
         c = f * c + i * candidate.tanh()
         o = torch.addcmul(o + r_o, p_o, c).sigmoid()
-        return State(o * c.tanh(), torch.cat([c, i, f, o], dim=-1))
+        memory = torch.cat([c, i, f, o], dim=-1)
+        c, _, _, o = memory.chunk(
+            4, dim=-1
+        )  # out of the state itself: the gradient by it has the path through h_t, too
+        return State(o * c.tanh(), memory)
 
     def gate_values(self, projected: Float[Tensor, "batch rows"], state: State) -> dict[str, Tensor]:
         _, i, f, o = self.step(projected, state).memory.chunk(4, dim=-1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from carrossel.cells.base import Cell, CellConfig, FusedForm, State
 from carrossel.cells.kernels.form import FastForm
 from carrossel.cells.onnx.form import NativeForm
-from carrossel.cells.plain import RELU, TANH
+from carrossel.cells.ungated import RELU, TANH
 
 if TYPE_CHECKING:
     from jaxtyping import Float

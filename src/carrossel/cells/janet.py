@@ -25,7 +25,7 @@ class JanetConfig(MemoryConfig):
         default=1.0,
         ge=0,
         le=10,
-        description="How much less is written than forgotten, as a shift of the gate; 0 writes exactly what is forgotten.",
+        description="How much more is written than forgotten, as a shift of the gate; 0 writes exactly what is forgotten.",
     )
 
 
@@ -58,7 +58,8 @@ class Janet(Cell, kind="janet"):
         c_t = σ(s_t) * c_{t-1} + (1 − σ(s_t − β)) * c̃_t
         h_t = c_t
 
-    With β > 0 less is written than forgotten, so what was kept long stays. h is the memory; there is no C besides.
+    With β > 0 a little more is written than forgotten, so a memory can grow beyond what is written in one step. h is the
+    memory; there is no C besides.
 
     References:
         van der Westhuizen & Lasenby (2018), The unreasonable effectiveness of the forget gate, arXiv:1804.04849, with

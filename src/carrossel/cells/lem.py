@@ -77,7 +77,8 @@ class Lem(Cell, kind="lem"):
         h_t = (1 − Δt̄_t) * h_{t-1} + Δt̄_t * tanh(W_y C_t + V_y x_t + b_y)      # note C_t
 
     The paper calls h y and C z. It is a time discretisation of a system of differential equations with learned time
-    scales; Δt (`dt`) is the largest step. Its fourth block of `weight_h` acts on C_t.
+    scales; Δt (`dt`) is the largest step, so with one below 1 the time scales of chrono initialisation are 1/Δt times as long.
+    The fourth block of `weight_h` acts on C_t.
 
     References:
         Rusch, Mishra, Erichson & Mahoney (2022), Long expressive memory for sequence modeling, arXiv:2110.04744,

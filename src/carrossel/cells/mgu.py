@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from carrossel.cells.minimal import BiasedGate
+from carrossel.cells.one_gate import BiasedGate
 
 
 class Mgu(BiasedGate, kind="mgu"):

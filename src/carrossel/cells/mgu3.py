@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carrossel.cells.minimal import BiasedGate
+from carrossel.cells.one_gate import BiasedGate
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -22,7 +22,7 @@ class Mgu3(BiasedGate, kind="mgu3"):
 
     References:
         Heck & Salem (2017), Simplified minimal gated unit variations for recurrent neural networks, arXiv:1701.03452,
-        variant MGU3. Khaldi et al. (2022), arXiv:2203.07844, found it and MGU2 the best on random-walk-like series.
+        variant MGU3. Of 20 cells Khaldi et al. (2022), arXiv:2203.07844, recommend it for deterministic and nonlinear series.
     """
 
     blocks_x = blocks_h = ("candidate",)

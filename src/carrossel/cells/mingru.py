@@ -9,7 +9,7 @@ from pydantic import Field
 from carrossel.cells.initialisation import chrono_bias, fill_gate_bias
 from carrossel.cells.kernels.form import FastForm, GateMaths
 from carrossel.cells.kernels.functions import sigmoid
-from carrossel.cells.parallel import ParallelCell, ParallelConfig
+from carrossel.cells.linear_recurrence import ParallelCell, ParallelConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

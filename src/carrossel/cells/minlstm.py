@@ -8,7 +8,7 @@ from carrossel.cells.base import MemoryConfig
 from carrossel.cells.initialisation import fill_forget_bias
 from carrossel.cells.kernels.form import FastForm, GateMaths
 from carrossel.cells.kernels.functions import sigmoid
-from carrossel.cells.parallel import ParallelCell, ParallelConfig
+from carrossel.cells.linear_recurrence import ParallelCell, ParallelConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

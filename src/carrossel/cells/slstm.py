@@ -64,8 +64,9 @@ class Slstm(Cell, kind="slstm"):
         i, f, candidate, o = self.recur(projected, state.h).chunk(4, dim=-1)
         c, n, m_before = state.memory.chunk(3, dim=-1)
         kept, added, m = self._stabilise(i, f, n, m_before)
-        c, n = kept * c + added * candidate.tanh(), kept * n + added
-        return State(o.sigmoid() * c / n, torch.cat([c, n, m], dim=-1))
+        memory = torch.cat([kept * c + added * candidate.tanh(), kept * n + added, m], dim=-1)
+        c, n, _ = memory.chunk(3, dim=-1)  # out of the state itself: the gradient by it has the path through h_t, too
+        return State(o.sigmoid() * c / n, memory)
 
     def _stabilise(self, i: Tensor, f: Tensor, n: Tensor, m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """f', i' and the new m."""
@@ -75,14 +76,11 @@ class Slstm(Cell, kind="slstm"):
         return (passed - m).exp(), (i - m).exp(), m
 
     def advance(self, projected: Float[Tensor, "batch rows"], state: State) -> State:
-        """As every cell's; c, n and m of a unit stay together, since c and n are in units of exp(m)."""
-        after, share = self.step(projected, state), self.config.zoneout
-        if not share:
-            return after
-        if self.training:
-            of_h, of_c = (torch.rand_like(after.h) < share for _ in range(2))
-            c = torch.where(of_c.repeat(1, 3), state.memory, after.memory)
-            return State(torch.where(of_h, state.h, after.h), c)
+        """As every cell's; the mean of old and new c and n is taken in the units of one m, since both are in units of exp(m)."""
+        share = self.config.zoneout
+        if self.training or not share:
+            return super().advance(projected, state)
+        after = self.step(projected, state)
         (c_old, n_old, m_old), (c_new, n_new, m_new) = (each.memory.chunk(3, dim=-1) for each in (state, after))
         m_old = torch.where(n_old == 0, m_new, m_old)
         m = torch.maximum(m_old, m_new)

@@ -6,14 +6,14 @@ Needs no torch: a training computes these numbers, and the report computes them 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 REACH = 1e-3  # a lag belongs to the memory while g_k is more than this share of g_0
 SMALLEST = float(np.finfo(np.float32).tiny)  # below it float32 keeps fewer digits, and none below 1e-45
@@ -51,6 +51,19 @@ def fading(g: Sequence[float] | NDArray[np.float64]) -> Fading:
     centred = lags - lags.mean()
     slope = float(centred @ np.log(values[lags]) / (centred @ centred))
     return Fading(slope, -math.log(2) / slope if slope < 0 else None, memory)
+
+
+def carrier(of_c: ArrayLike) -> Literal["h", "C"]:
+    """Which state's D1 says how long a cell remembers: that of C, which carries the memory, or else of h.
+
+    Of h where there is no C, and where no error starts in C: zoneout mixes C_T with the C before it once h_T is made, so
+    C_T is not on the way to the loss, and there is no lag 0 to take shares of.
+
+    Args:
+        of_c: D1 of C at lag 0 of each layer; None or NaN for a cell without C.
+    """
+    first = np.asarray(of_c, dtype=np.float64)
+    return "C" if first.size and bool((first > 0).all()) else "h"
 
 
 def halving(values: Sequence[float] | NDArray[np.float64]) -> float | None:

@@ -309,8 +309,8 @@ def kept_by_lag(
 ) -> Figure:
     """D8 laid over D1: of each cell the gradient by lag as a share of lag 0, and the mean product of its kept shares.
 
-    Where the two run together the gradient lives on the constant error carousel; where the gradient lies above, detours
-    through the hidden state carry it.
+    Where the two run together the gradient lives on the constant error carousel; where the gradient lies well above,
+    detours through the hidden state carry it. A little above means nothing: norms lean on the units that keep longest.
 
     Args:
         gradients: D1 by lag from 0 under each cell's name: ∂L/∂C where there is a C, else ∂L/∂h.

@@ -29,7 +29,7 @@ class StateLike(Protocol):
     def h(self) -> Float[Tensor, "batch hidden"]: ...
 
     @property
-    def c(self) -> Float[Tensor, "batch hidden"] | None: ...
+    def c(self) -> Float[Tensor, "batch memory"] | None: ...
 
 
 class LagGradients(NamedTuple):
@@ -37,7 +37,8 @@ class LagGradients(NamedTuple):
 
     Attributes:
         h: g_k for lag k = 0 … time − 1, the mean over the batch of ‖∂L/∂h_{T−k}‖₂.
-        c: the same of ∂L/∂C; None for cells without C.
+        c: the same of ∂L/∂C; None for cells without C. Where a cell keeps several things in C, of the first: the memory
+            itself, which D8 is about.
     """
 
     h: NDArray[np.float64]
@@ -81,9 +82,10 @@ def gradient_by_lag(loss: Float[Tensor, "*any"], states: Sequence[Sequence[State
     by_node = {id(node): gradient for node, gradient in zip(nodes, gradients, strict=True)}
     found = []
     for number, layer in enumerate(states):
-        h = _mean_norms([by_node[id(state.h)] for state in reversed(layer)])
+        units = layer[0].h.shape[-1]
+        h = _mean_norms([by_node[id(state.h)] for state in reversed(layer)], units)
         memories = [by_node[id(state.c)] for state in reversed(layer) if state.c is not None]
-        c = _mean_norms(memories) if memories else None
+        c = _mean_norms(memories, units) if memories else None
         for name, values in (("h", h), ("C", c)):
             if values is not None:
                 _refuse_infinite(values, f"∂L/∂{name} of layer {number}")
@@ -174,12 +176,12 @@ def _norm(tensor: Tensor) -> float:
     return float(torch.linalg.vector_norm(tensor.to("cpu", torch.float64)))
 
 
-def _mean_norms(gradients: Sequence[Tensor | None]) -> NDArray[np.float64]:
-    """Of each gradient, [batch, units]; all at once, since there are as many as steps. None is a gradient of zero."""
+def _mean_norms(gradients: Sequence[Tensor | None], units: int) -> NDArray[np.float64]:
+    """Of the first numbers of each gradient, [batch, …]; all at once, since there are as many as steps. None is zero."""
     norms = np.zeros(len(gradients))
     known = [gradient for gradient in gradients if gradient is not None]
     if known:
-        stacked = torch.stack(known).to("cpu", torch.float64)
+        stacked = torch.stack(known)[..., :units].to("cpu", torch.float64)
         places = [place for place, gradient in enumerate(gradients) if gradient is not None]
         norms[places] = torch.linalg.vector_norm(stacked, dim=-1).mean(dim=-1).numpy()
     return norms

@@ -104,7 +104,7 @@ class Network(nn.Module):
         return torch.cat(last, dim=-1) if self.bidirectional else last[0]
 
     def trace(self, x: Float[Tensor, "batch time features"]) -> Trace:
-        """`forward` without dropout, by the cells' own steps, with each state a node that the gradient passes."""
+        """`forward` without dropout between layers, by the cells' own steps, with each state a node that the gradient passes."""
         hidden = x.transpose(0, 1)
         inputs, states, last = [], [], []
         for depth, cell in enumerate(self.cells):

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from carrossel.diagnostics import figures as diagnostics
+from carrossel.diagnostics.curves import carrier
 from carrossel.diagnostics.dashboard.figures import Inside, Lines, draw_dashboard
 
 if TYPE_CHECKING:
@@ -189,16 +190,17 @@ def _head_dashboard(tables: Tables, name: str, epoch: int | None) -> str:
 
 
 def _heat(table: pd.DataFrame) -> pd.DataFrame:
-    top = table[table["layer"] == table["layer"].max()]
-    if top.empty:  # measuring was turned off
+    """D1 of the lowest layer, whose error travels furthest: epochs down, lags across."""
+    lowest = table[table["layer"] == table["layer"].min()]
+    if lowest.empty:  # measuring was turned off
         return pd.DataFrame()
-    heat: pd.DataFrame = top.pivot_table(index="epoch", columns="lag", values="h")
+    heat: pd.DataFrame = lowest.pivot_table(index="epoch", columns="lag", values="h")
     return heat
 
 
 def _memory_gradients(rows: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """D1 of each layer by C, where the cell has a C, else by h."""
-    return _by_layer(rows, "c" if rows["c"].notna().any() else "h")
+    """D1 of each layer by what carries its memory."""
+    return _by_layer(rows, "c" if carrier(rows.loc[rows["lag"] == 0, "c"]) == "C" else "h")
 
 
 def _saturation(rows: pd.DataFrame) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import torch
 
-from carrossel.diagnostics.curves import fading, halving, nearest_lags
+from carrossel.diagnostics.curves import carrier, fading, halving, nearest_lags
 from carrossel.diagnostics.gates import gate_values, kept_by_lag, saturation
 from carrossel.diagnostics.jacobians import jacobian_norms, lyapunov_exponents, step_jacobians
 from carrossel.diagnostics.quantities import gradient_by_lag, sensitivity_by_lag, spectrum
@@ -130,20 +130,20 @@ class Probe:
 def _summarise(tables: dict[str, Columns]) -> dict[str, float]:
     """Of curves those of the lowest layer, since its error travels furthest; gates and weights of all layers.
 
-    `memory` is of what carries it, C where the cell has one; `gradient` is of h in every cell. What a curve doesn't have, such
-    as the half-life of a gradient that doesn't fade, is left out.
+    `memory` is of what carries it (see `carrier`); `gradient` is of h in every cell. What a curve doesn't have, such as the
+    half-life of a gradient that doesn't fade, is left out.
     """
     h, c, kept = (
         [value for value, layer in zip(tables[name][column], tables[name]["layer"], strict=True) if layer == 0]
         for name, column in (("gradient_by_lag", "h"), ("gradient_by_lag", "c"), ("kept", "kept"))
     )
-    fade, carrier = fading(h), h if c[0] is None else c
+    fade, followed = fading(h), c if carrier(c[:1]) == "C" else h
     values = {
         "gradient/slope_per_lag": fade.slope,
         "gradient/half_life_bars": fade.half_life,
         "gradient/memory_bars": fade.memory,
-        "memory/reach_bars": fading(carrier).memory,
-        "memory/halving_bars": halving(carrier),
+        "memory/reach_bars": fading(followed).memory,
+        "memory/halving_bars": halving(followed),
         "memory/kept_halving_bars": halving(kept),
         "sensitivity/bars_90": nearest_lags(tables["sensitivity"]["norm"]),
         "weights/spectral_radius_max": max(tables["spectrum"]["spectral_radius"], default=None),

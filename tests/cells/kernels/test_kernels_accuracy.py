@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kernel_kinds import DISTINCT
 
 SMALL = [(32, 60, 1, 50), (64, 60, 5, 64), (256, 60, 5, 32)]
-LARGE = [  # every kind once; `benchmarks/cells.py --accuracy` checks all of them at all sizes
+LARGE = [  # each of the lectures' kinds once; `benchmarks/cells.py --accuracy` checks all of them at all sizes
     ("gru", (256, 168, 8, 128)),
     ("rnn", (256, 168, 8, 128)),
     ("coupled", (64, 1000, 5, 64)),
@@ -25,7 +25,7 @@ LARGE = [  # every kind once; `benchmarks/cells.py --accuracy` checks all of the
 ]
 ODD = [(1, 1, 1, 1), (1, 7, 3, 5), (7, 1, 2, 9), (5, 130, 1, 3), (97, 3, 7, 17), (50, 4, 33, 8), (3, 300, 2, 24)]
 TOLERANCE = 1e-5  # float32 keeps 7 digits, and long sums lose one or two
-NEVER_FORGETS = 5e-5  # nfg's memory only grows: over 300 steps the float32 loop itself is 2.4e-5 away
+NEVER_FORGETS = 5e-5  # nothing leaves nfg's memory: over 300 steps the float32 loop itself is 2.4e-5 away
 
 
 @pytest.mark.parametrize("kind", DISTINCT)

@@ -60,7 +60,7 @@ def test_an_error_in_a_thread_is_raised():
 def test_a_compiled_function_is_loaded_by_the_next_process(tmp_path):
     code = """
 from carrossel.cells.kernels import engine, rows
-from carrossel.cells.plain import TANH
+from carrossel.cells.ungated import TANH
 engine.forward_phases(TANH)
 """
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": "", "PYTHONPATH": ":".join(sys.path)}

@@ -157,7 +157,7 @@ def test_saturated_gates_stay_in_bounds(kind, problem):
     each = problem(kind, 3, 4, 2, 5)
     each.x *= 1e6
     y, exact = each.run("numba")["h"], each.run("loop", torch.float64)["h"]
-    bound = exact.abs().max().clamp_min(1)  # rectifiers have none of their own
+    bound = exact.abs().max().clamp_min(1)  # rectifiers and linear candidates have none of their own
 
     assert y.abs().max() <= bound * (1 + 1e-6)  # tanh's approximation may exceed 1 by a rounding
 

@@ -28,5 +28,5 @@ def relu(a: Tensor) -> Tensor:
 
 
 def where_positive(a: Tensor, b: Tensor) -> Tensor:
-    """B where a > 0 or a isn't a number, else 0: with relu's result as a, its derivative times b."""
+    """Give b where a > 0 or a isn't a number, else 0: with relu's result as a, its derivative times b."""
     return b.masked_fill(a <= 0, 0)

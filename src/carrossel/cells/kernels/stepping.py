@@ -33,14 +33,17 @@ class Stepper:
         c: memory after the last step, [hidden]; [0] for cells that keep none.
 
     Raises:
-        ConfigError: if the cell has no gate maths, or isn't float32 on the CPU.
+        ConfigError: if the cell has no gate maths or has options that these don't know, or isn't float32 on the CPU.
     """
 
     def __init__(self, cell: Cell, sequences: int | None = None) -> None:
         with torch.no_grad():
             form = None if cell.needs_loop else cell.fast()
         if form is None or any(p.dtype != torch.float32 or p.device.type != "cpu" for p in cell.parameters()):
-            raise ConfigError(f"a {cell.kind} cell steps only as float32 on the CPU, with gate maths; use cell.step.")
+            raise ConfigError(
+                f"a {cell.kind} cell steps only as float32 on the CPU, with gate maths and without options that act inside "
+                "a step; use cell.advance."
+            )
         maths, hidden = form.maths, cell.hidden_size
         layout = Layout(maths, 1, sequences or 1, cell.input_size, hidden, 1, kept=False)
         first = () if sequences is None else (sequences,)

@@ -196,7 +196,7 @@ def clamp(_typing: Any, _value: Any, _limit: Any) -> Any:
 
 @intrinsic
 def select_positive(_typing: Any, _a: Any, _b: Any) -> Any:
-    """Lanes of b where a > 0, else 0."""
+    """Lanes of b where a > 0 or NaN, else 0."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         zeros = ir.Constant(LLVM_VECTOR, [0.0] * LANES)

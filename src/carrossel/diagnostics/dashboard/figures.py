@@ -50,7 +50,7 @@ class Inside(NamedTuple):
     Attributes:
         epochs: of the rows of `g`.
         g: D1 of h through training, [epochs, lags].
-        gradients: D1 by lag of the kept weights under each layer's name: of C where there is a C.
+        gradients: D1 by lag of the kept weights under each layer's name, by what carries its memory.
         kept: D8 by lag likewise, under the same names.
         sensitivity: D2 by lag likewise.
         saturation: D6 likewise: by gate, each unit's fraction of steps shut and open; empty for a cell without gates.
@@ -126,7 +126,7 @@ def _draw_window(axes: Axes, inside: Inside) -> None:
 def _draw_radius(axes: Axes, inside: Inside) -> None:
     _head(axes, "D5: recurrent weights, through training")
     if not inside.radius.values:
-        _say(axes, "none: gates don't see h")
+        _say(axes, "none: gates don't see h" if np.size(inside.g) else "not measured")
         return
     paint_radius(axes, inside.radius.epochs, inside.radius.values)
     axes.set_ylabel("spectral radius of $W_{hh}$")
@@ -136,7 +136,8 @@ def _draw_radius(axes: Axes, inside: Inside) -> None:
 def _draw_gates(axes: Axes, inside: Inside) -> None:
     _head(axes, "D6: how often gates are shut or open")
     if not inside.saturation:
-        _say(axes, "not measured" if inside.saturation is None else "this cell has no gates")
+        measured = inside.saturation is not None and np.size(inside.g) > 0
+        _say(axes, "this cell has no gates" if measured else "not measured")
         return
     names = list(inside.saturation)
     shut, opened = (

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _DEEPEST = 1e-6
 _COLUMNS = 5  # panels beside one another
+_MANY = 200  # times the axis' start: beyond, numbers at 1, 2 and 5 would touch
 _NO_GATE = Gate(math.nan, math.nan)
 
 
@@ -50,7 +51,7 @@ def draw_error(networks: Sequence[Network], dataset: str) -> Figure:
         ends, np.arange(len(ends)) - 0.42, np.arange(len(ends)) + 0.42, color=VERMILLION, linewidth=1.8, clip_on=False
     )
     mark = Line2D([], [], color=VERMILLION, linewidth=2)
-    _explain(figure, [mark], [f"memory ends: less than {REACH:g} beyond"])
+    _explain(figure, [mark], [f"memory ends: less than {REACH:g} beyond; at the edge: not within the window"])
     return figure
 
 
@@ -116,7 +117,7 @@ def draw_saturation(networks: Sequence[Network], dataset: str) -> Figure | None:
     for axes, gate in zip(panels, gates, strict=True):
         found = [own.get(gate, _NO_GATE) for _, own in measured]
         paint_saturation(axes, [one.shut for one in found], [one.opened for one in found])
-        axes.set_title(f"{gate} gate", fontsize=10)
+        axes.set_title(f"{gate.replace('_', ' ')} gate", fontsize=10)
         axes.set_yticks(range(len(measured)), [name for name, _ in measured])
         axes.set_ylim(len(measured) - 0.5, -0.5)
         axes.set_xticks([0, 0.5, 1])
@@ -142,7 +143,7 @@ def draw_memory_and_skill(rows: Sequence[Row], dataset: str) -> Figure:
     memory.set_xlim(start, 1.3 * edge)
     memory.set_title("half-life of the error")
     memory.set_xlabel("bars  (log scale; ▸ doesn't fade)")
-    memory.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    memory.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if edge < _MANY * start else (1,)))
     memory.xaxis.set_major_formatter(ScalarFormatter())
     memory.xaxis.set_minor_formatter(NullFormatter())
     taken = max((row.taken for row in rows), default=0)

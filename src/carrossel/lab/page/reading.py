@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from carrossel.diagnostics.curves import Fading, fading
+from carrossel.diagnostics.curves import Fading, carrier, fading
 from carrossel.errors import LabError, ModelError
 
 if TYPE_CHECKING:
@@ -205,8 +205,7 @@ def _read_network(folder: Path) -> Network | None:
     gradient = _lowest_layer(_read_table(folder / "gradient_by_lag.csv", ("epoch", "layer", "lag", "h", "c")), best)
     if gradient is None:  # trained with diagnostics off
         return None
-    # a cell that keeps several things in C may give its answer from another of them: no error starts in C then
-    state: Literal["h", "C"] = "C" if gradient.loc[gradient["lag"].eq(0), "c"].gt(0).all() else "h"
+    state = carrier(gradient.loc[gradient["lag"].eq(0), "c"])
     return Network(
         name=folder.name,
         kind=str(manifest.get("cell", {}).get("kind", folder.name)),

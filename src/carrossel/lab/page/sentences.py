@@ -35,17 +35,17 @@ def tell_powers(table: pd.DataFrame) -> list[str]:
     small, large = ends.iloc[0], ends.iloc[-1]
     sentences = [
         (
-            f"In the linear network an error that travels back {steps} steps becomes α{_superscript(steps)} of itself: "
+            f"In the linear network an error that travels back {steps} steps is multiplied by α{_superscript(steps)}: "
             f"{format_power(small['gradient'])} at α = {small['alpha']:g}, "
             f"{format_power(large['gradient'])} at α = {large['alpha']:g}. "
-            f"What was measured differs from the power by at most {format_power(deviation)} of it."
+            f"What was measured differs from the power by at most {format_power(deviation)} of the power."
         )
     ]
     most = tanh[tanh["lag"] == steps].sort_values("alpha").iloc[-1]
     above = bool((tanh["gradient"] > tanh["theory"] * (1 + 1e-10)).any())
     sentences.append(
         f"With tanh the power is {'no bound, though it should be one' if above else 'a bound'}: at α = {most['alpha']:g} "
-        f"the error becomes {format_power(most['gradient'])} of itself, not {format_power(most['theory'])} as in the linear "
+        f"the error is multiplied by {format_power(most['gradient'])}, not by {format_power(most['theory'])} as in the linear "
         f"network, since a unit near ±1 lets hardly any error pass."
     )
     return sentences
@@ -80,8 +80,9 @@ def tell_gates(networks: Sequence[Network], lookback: int) -> list[str]:
     if lacking := [network.name for network in networks if network.gates is None and network.kept is None]:
         sentences.append(f"Not measured yet, train again: {_list(lacking)}.")
     keeping = [(network, network.kept) for network in measured if network.kept is not None]
-    if keeping:
-        most, kept = max(keeping, key=lambda item: item[1][1])
+    forgetting = [(network, kept) for network, kept in keeping if kept[-1] < 1]
+    if forgetting:
+        most, kept = max(forgetting, key=lambda item: item[1][1])
         half = halving(kept)
         after = (
             "more than half of it over the whole window"
@@ -91,15 +92,19 @@ def tell_gates(networks: Sequence[Network], lookback: int) -> list[str]:
         sentences.append(
             f"Gates alone keep most in {most.name}: {_share(float(kept[1]))} of its memory from one bar to the next, {after}."
         )
+    if whole := [network.name for network, kept in keeping if kept[-1] >= 1]:
+        sentences.append(f"No gate ever takes anything from the memory of {_list(whole)}.")
+    if keeping:
         detours = [network.name for network, kept in keeping if network.shares[-1] > 2 * kept[len(network.shares) - 1]]
         sentences.append(
             f"In {len(detours)} of {len(keeping)} networks whose gates keep something, more than twice as much error arrives at "
-            f"the first of {lookback} bars as the gates alone let through: the rest goes round through h."
+            f"the first of {lookback} bars as their gates let through on average: the rest goes round through h, or through "
+            "units that keep more than most."
         )
     gates = [(network.name, name, gate) for network in measured for name, gate in (network.gates or {}).items()]
     if gates:
         sentences += _tell_saturation(gates)
-    return sentences
+    return sentences or ["None of these networks has gates."]
 
 
 def tell_exams(passes: pd.DataFrame) -> list[str]:

@@ -31,7 +31,9 @@ class Text(Section):
     steps: int = Field(default=96, ge=2, le=2000, description="Characters that an error travels back through.")
     learning_rate: float = Field(default=0.005, gt=0, le=1, description="Of Adam.")
     seed: int = Field(default=1, ge=0, lt=2**31, description="Of the initial weights.")
-    lines: int = Field(default=5, ge=1, le=20, description="Lines of text on the picture; empty ones don't count.")
+    lines: int = Field(
+        default=5, ge=1, le=20, description="Rows of text on the picture; long lines wrap, empty ones don't count."
+    )
 
 
 def read_text_section(params: dict[str, Any]) -> tuple[Text, CellConfig]:

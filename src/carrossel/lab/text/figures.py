@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,9 +36,9 @@ def draw_text(study: TextStudy, unit: int, lines: int) -> Figure:
     """The stretch's first lines: each character on its unit's colour, below it the five likeliest next ones.
 
     Args:
-        lines: of the text; one longer than the picture is wide goes on in the next row.
+        lines: on the picture; one longer than it is wide goes on in the next, and counts again.
     """
-    rows = list(_wrap(study.text, lines)) or [range(min(len(study.text), _WIDTH))]
+    rows = list(islice(_wrap(study.text), lines)) or [range(min(len(study.text), _WIDTH))]
     width = max(_NARROWEST, *(len(row) for row in rows))
     signal = np.full((_ROWS * len(rows), width), np.nan)
     chance = np.full_like(signal, np.nan)
@@ -63,10 +64,15 @@ def draw_text(study: TextStudy, unit: int, lines: int) -> Figure:
     axes.set_ylim(_ROWS * len(rows) - 1.4, -0.6)
     axes.set_axis_off()
     axes.set_title(
-        f"{study.name}: unit {unit} of {study.kind}, and beneath each character the {best.shape[1]} likeliest to come next"
+        f"{_spell(study.name)}: unit {unit} of {study.kind}, and beneath each character the {best.shape[1]} likeliest to "
+        f"come next\n{_tell_part(study, rows[-1].stop)}",
+        parse_math=False,
     )
     for column, (image, label) in enumerate(
-        ((colored, f"{study.symbol} of unit {unit}"), (shaded, "probability of the next character"))
+        (
+            (colored, f"{study.symbol} of unit {unit}"),
+            (shaded, f"probability of the next character (pale: under {100 * _FAINT:g} %)"),
+        )
     ):
         bar = figure.colorbar(image, cax=figure.add_subplot(grid[1, column]), orientation="horizontal", label=label)
         bar.locator = MaxNLocator(4)
@@ -76,15 +82,29 @@ def draw_text(study: TextStudy, unit: int, lines: int) -> Figure:
 _CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
 
 
-def _wrap(text: str, lines: int) -> Iterator[range]:
-    """Places of the characters in each row of the first lines that aren't empty: with the line's end, at most `_WIDTH`."""
+def _tell_part(study: TextStudy, end: int) -> str:
+    """How well the model knows what the picture shows: letters it has by heart look like knowledge."""
+    losses = study.losses
+    shown = "Trained on this" if end <= study.border else "Trained on most of this"
+    return (
+        f"{shown}: {losses.training:.2f} bits per character. Held out: {losses.held_out:.2f}, "
+        f"counting alone {losses.unigram:.2f}."
+    )
+
+
+def _wrap(text: str) -> Iterator[range]:
+    """Places of the characters in each row, of lines that aren't empty: with the line's end, at most `_WIDTH`."""
     start = 0
     for line in text.split("\n"):
-        if line and lines:
+        if line:
             end = min(len(line) + 1, len(text) - start)  # with the sign of the line's end, where there is one
             yield from (range(start + begin, start + min(begin + _WIDTH, end)) for begin in range(0, end, _WIDTH))
-            lines -= 1
         start += len(line) + 1
+
+
+def _spell(name: str) -> str:
+    """A text's name in what the font can draw."""
+    return "".join(each if ord(each) in _charmap() else "□" for each in name)
 
 
 def _drawable(character: str) -> str:

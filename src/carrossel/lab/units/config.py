@@ -36,7 +36,7 @@ class Units(Section):
 
 
 def read_units(params: dict[str, Any]) -> tuple[Units, Recipe]:
-    """The section, and the recipe of its network on `lab.dataset`: binned head, log return over the dataset's first horizon.
+    """The section, and the recipe of its network on `lab.dataset`: binned head, log return of the next bar.
 
     Raises:
         ConfigError: naming key, value and what is allowed.
@@ -59,7 +59,7 @@ def read_units(params: dict[str, Any]) -> tuple[Units, Recipe]:
         competitor="units",
         kind=config.cell,
         cell=validate({**config.options, "hidden_size": config.hidden_size}, cell, "lab.units.options"),
-        windows=windows.model_copy(update={"horizon": windows.horizons[0]}),
+        windows=windows.model_copy(update={"horizon": 1}),  # page and pictures speak of the next bar's move
         target=target,
         head=read_head({"kind": "binned", "bins": config.bins}, target, "lab.units"),
         training=validate(

@@ -62,12 +62,12 @@ def draw_unit(study: Study, summary: Summary, bars: int) -> Figure:
         bar.ax.set_yticklabels(["0 shut", "1 open"])
     mesh = _draw_moves(moves, study, shown)
     bar = figure.colorbar(mesh, cax=figure.add_subplot(grid[-1, 1]), format=lambda share, _: f"{100 * share:.0f} %")
-    bar.set_label(f"probability (1 in {len(study.moves)}: {1 / len(study.moves):.1%})")
+    bar.set_label(f"probability (1 in {len(study.moves)}: {100 / len(study.moves):.1f} %)")
 
     price.set_title(
         f"{study.recipe.dataset}, unit {unit} of {study.recipe.kind}: rank correlation with "
         f"{_spell(summary.quantity)} {sign(summary.correlation)}\n"
-        f"(on the shuffled series no unit has more than {summary.control:.2f}). "
+        f"(on the shuffled series no unit is beyond ±{summary.control:.2f}). "
         f"The {len(study.rows[shown])} bars of the test part in which its colour changes most:"
     )
     for axes in [price, *strips]:

@@ -12,7 +12,7 @@
   const $ = (id) => document.getElementById(id);
   const chart = $("chart"), overview = $("overview"), readout = $("readout"), choice = $("unit"), own = $("own");
   const LEFT = 116, RIGHT = 92, FEWEST = Math.min(20, bars);
-  let unit = data.first, span = Math.min(240, bars), first = bars - span, cursor = -1, scheduled = false;
+  let unit = data.first, span = Math.min(data.span, bars), first = data.start, cursor = -1, scheduled = false;
 
   const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
   const c = (bar) => memory[unit * bars + bar] / 1000;
@@ -192,6 +192,7 @@
     const marks = Math.max(2, Math.min(6, Math.floor(at.plot / 150), span));
     for (let n = 0; n < marks; n++) {
       const bar = first + Math.round((n * (span - 1)) / (marks - 1));
+      g.fillRect(x(bar) - 0.5, at.movesTop + at.movesHeight, 1, 4);
       g.textAlign = n === 0 ? "left" : n === marks - 1 ? "right" : "center";
       g.fillText(when(bar), n === 0 ? at.left : n === marks - 1 ? at.left + at.plot : x(bar), at.movesTop + at.movesHeight + 6);
     }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from carrossel.lab.units.figures import liveliest
 from carrossel.lab.units.offline import pack, render_page
 from carrossel.lab.units.quantities import QUANTITIES
 from carrossel.lab.units.ranking import sign, spread_ranking, summarise_ranking
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
+_SPAN = 240  # bars that are shown first
 _BUDGET = 1_900_000  # bytes of numbers; in base64 with the rest the page stays below 3 MB
 _TITLES = {
     "return": ("return", "of the window: ln(close of its last bar / close of its first)"),
@@ -94,6 +96,8 @@ def _gather(study: Study, shown: slice, first: Summary) -> dict[str, Any]:
         "symbol": study.symbol,
         "squashed": study.has_memory,
         "first": first.unit,
+        "start": liveliest(study.signal[shown, first.unit], _SPAN).start,
+        "span": _SPAN,
         "sorted": list(QUANTITIES).index(first.quantity),
         "units": memory.shape[1],
         "intraday": len(study.timestamps) > 1 and bool(np.diff(study.timestamps).min() < np.timedelta64(24, "h")),

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from carrossel.errors import TrainingError
 from carrossel.lab.units.quantities import measure_windows, rank_correlations
 from carrossel.lab.units.ranking import rank_units
 from carrossel.lab.units.shuffling import shuffle_bars
 from carrossel.lab.units.states import look_inside
 from carrossel.recorder import MemoryRecorder
 from carrossel.targets.base import make_target
-from carrossel.training.fitting import fit
+from carrossel.training.fitting import fit, naive_mse
 from carrossel.windows.splitting import complete_origins
 from carrossel.windows.tensor import scale_features, window_series
 
@@ -75,9 +76,13 @@ def study_units(bars: pd.DataFrame, recipe: Recipe) -> Study:
 
     Raises:
         SeriesTooShort: if a part gets no window.
-        TrainingError: if the loss isn't finite.
+        TrainingError: if the price doesn't move, or the loss isn't finite.
     """
     data = window_series(bars, recipe.windows, make_target(recipe.target), recipe.dataset)
+    if not naive_mse(data) > 0:  # skill would be a division by it
+        raise TrainingError(
+            f"The price of {recipe.dataset} doesn't move in the validation part. Name another lab.dataset."
+        )
     fitted = fit(data, recipe, MemoryRecorder(), name="units", diagnose=False)
     network, lookback = fitted.network, data.lookback
     rows = data.split.test

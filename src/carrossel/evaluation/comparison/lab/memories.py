@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from carrossel.diagnostics.curves import fading, halving, nearest_lags
+from carrossel.diagnostics.curves import carrier, fading, halving, nearest_lags
 from carrossel.errors import ModelError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Memory:
     """One network. Curves are by lag from 0 and empty where they weren't measured, or where a cell has no such thing.
 
     Attributes:
-        gradient: D1 of the lowest layer, by what carries its memory: C, or h in cells without C.
+        gradient: D1 of the lowest layer, by what carries its memory: see `carrier`.
         kept: D8 of the lowest layer.
         sensitivity: D2.
         gates: D6 by gate, means over units and layers: the fractions of steps shut and open; None if not measured.
@@ -93,7 +93,7 @@ def read_memory(folder: Path, epoch: int) -> Memory:
     lags, kept = (_lowest(now[name]) for name in ("gradient_by_lag", "kept"))
     gates, spectrum = now["gates"], now["spectrum"]
     return Memory(
-        gradient=_curve(lags, "c" if lags is not None and "c" in lags and lags["c"].notna().any() else "h"),
+        gradient=_curve(lags, _followed(lags)),
         kept=_curve(kept, "kept"),
         sensitivity=_curve(now["sensitivity"], "norm"),
         gates=None if gates is None else _saturation(gates),
@@ -122,6 +122,13 @@ def _at_epoch(table: pd.DataFrame, epoch: int) -> pd.DataFrame:
 def _lowest(table: pd.DataFrame | None) -> pd.DataFrame | None:
     """Rows of the lowest layer: its error travels furthest."""
     return None if table is None else table[table["layer"] == table["layer"].min()]
+
+
+def _followed(lags: pd.DataFrame | None) -> str:
+    """The column of D1 that says how long a cell remembers."""
+    if lags is None or "c" not in lags:
+        return "h"
+    return "c" if carrier(lags.loc[lags["lag"] == 0, "c"]) == "C" else "h"
 
 
 def _curve(table: pd.DataFrame | None, column: str) -> NDArray[np.float64]:

@@ -55,11 +55,12 @@ def tell_kept(memories: Mapping[str, Memory]) -> str | None:
     half = kept[longest].gradient_half
     if half is None:
         return f"{sentence}; {longest}'s gradient doesn't halve at all, so detours through h carry it."
-    detour = (
-        "detours through h carry some of it further"
-        if half > (halves[longest] or 0.0)
-        else "not even all of that returns"
-    )
+    if half <= (halves[longest] or 0.0):
+        detour = "not even all of that returns"
+    elif kept[longest].radius is None:
+        detour = "no gate sees h, so the units that keep longest make up most of it"
+    else:
+        detour = "detours through h carry some of it further"
     return f"{sentence}; {longest}'s gradient halves after {bars(half)}: {detour}."
 
 
