@@ -283,7 +283,7 @@ def test_bits_are_gained_by_giving_more_than_an_equal_share_to_what_came():
         ({"units": {"options": {"foo": 1}}}, "lab.units.options.foo"),
         ({"units": {"cell": "lstn"}}, "'lstn' doesn't exist"),
         ({"units": {"bins": 1}}, "lab.units.bins = 1"),
-        ({"dataset": "bitcoins"}, "no key 'bitcoins'"),
+        ({"dataset": "bitcoins"}, "lab.dataset = 'bitcoins': no such entry in datasets"),
     ],
 )
 def test_wrong_keys_are_named(project, wrong, said):

@@ -64,7 +64,7 @@ def test_cells_that_some_stage_trains_are_named_once(params):
         (lambda p: p["training"].update(epochs=0), r"training\.epochs = 0"),
         (lambda p: p["walk_forward"].update(models=["ar", "lstn"]), r"walk_forward\.models names 'lstn'"),
         (lambda p: p["datasets"]["google"].update(walk_forward={"models": ["arr"]}), "names 'arr'"),
-        (lambda p: p["lab"].update(dataset="gogle"), "gogle"),
+        (lambda p: p["lab"].update(dataset="gogle"), r"lab\.dataset = 'gogle': no such entry"),
         (lambda p: p["lab"]["units"].update(cell="lstn"), "lstn"),
         (lambda p: p["lab"]["text"].update(stepps=3), r"lab\.text\.stepps"),
         (lambda p: p["lab"]["hochreiter"].update(alphas=[9.0]), r"lab\.hochreiter\.alphas"),

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from carrossel.config import lookup, validate
-from carrossel.errors import ConfigError
 from carrossel.lab.hochreiter.config import Hochreiter
-
-_DATASET = "bitcoin"
+from carrossel.lab.section import read_dataset, read_part
 
 
 def read_page(params: dict[str, Any]) -> tuple[str, Hochreiter]:
@@ -17,9 +14,4 @@ def read_page(params: dict[str, Any]) -> tuple[str, Hochreiter]:
     Raises:
         ConfigError: naming key, value and what is allowed.
     """
-    lab = params.get("lab") or {}
-    if not isinstance(lab, dict):
-        raise ConfigError(f"lab = {lab!r}: expected a mapping of sections such as hochreiter and exams.")
-    dataset = str(lab.get("dataset", _DATASET))
-    lookup(f"datasets.{dataset}", params)
-    return dataset, validate(lab.get("hochreiter"), Hochreiter, "lab.hochreiter")
+    return read_dataset(params), read_part(params, "hochreiter", Hochreiter)

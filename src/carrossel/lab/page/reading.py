@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from carrossel.errors import CarrosselError
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -279,26 +281,22 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _read_table(file: Path, columns: Iterable[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(file)
-    except FileNotFoundError:
-        raise ModelError(f"{file} doesn't exist. Run: {_train(file.parent)}") from None
-    except ValueError as error:
-        raise ModelError(f"{file} can't be read ({error}). Run: {_train(file.parent)}") from None
-    if lacking := set(columns) - set(table):
-        raise ModelError(f"{file} lacks {', '.join(sorted(lacking))}. Run: {_train(file.parent)}")
-    return table
+    return _read_csv(file, columns, ModelError, _train(file.parent))
 
 
 def _read_lab_table(file: Path, columns: Iterable[str], stage: str = "exams") -> pd.DataFrame:
+    return _read_csv(file, columns, LabError, f"dvc repro {stage}")
+
+
+def _read_csv(file: Path, columns: Iterable[str], error_type: type[CarrosselError], again: str) -> pd.DataFrame:
     try:
         table = pd.read_csv(file)
     except FileNotFoundError:
-        raise LabError(f"{file} doesn't exist. Run: dvc repro {stage}") from None
+        raise error_type(f"{file} doesn't exist. Run: {again}") from None
     except ValueError as error:
-        raise LabError(f"{file} can't be read ({error}). Run: dvc repro {stage}") from None
+        raise error_type(f"{file} can't be read ({error}). Run: {again}") from None
     if lacking := set(columns) - set(table):
-        raise LabError(f"{file} lacks {', '.join(sorted(lacking))}. Run: dvc repro {stage}")
+        raise error_type(f"{file} lacks {', '.join(sorted(lacking))}. Run: {again}")
     return table
 
 

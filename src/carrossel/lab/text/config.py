@@ -9,6 +9,7 @@ from pydantic import Field
 from carrossel import cells
 from carrossel.config import Section, validate
 from carrossel.errors import ConfigError
+from carrossel.lab.section import read_part
 
 if TYPE_CHECKING:
     from carrossel.cells.base import CellConfig
@@ -42,10 +43,7 @@ def read_text_section(params: dict[str, Any]) -> tuple[Text, CellConfig]:
     Raises:
         ConfigError: naming key, value and what is allowed.
     """
-    lab = params.get("lab") or {}
-    if not isinstance(lab, dict):
-        raise ConfigError(f"lab = {lab!r}: expected a mapping of sections such as units and text.")
-    config = validate(lab.get("text"), Text, "lab.text")
+    config = read_part(params, "text", Text)
     cell = validate(
         {**config.options, "hidden_size": config.hidden_size},
         cells.registry.load(config.cell).Config,

@@ -7,14 +7,14 @@ from typing import Any
 from pydantic import Field
 
 from carrossel import cells
-from carrossel.config import Section, lookup, lookup_for, validate
+from carrossel.config import Section, lookup_for, validate
 from carrossel.errors import ConfigError
 from carrossel.forecaster.heads.base import read_head
+from carrossel.lab.section import read_dataset, read_part
 from carrossel.targets.base import read_target
 from carrossel.training.config import Recipe, Training
 from carrossel.windows.config import Windows
 
-_DATASET = "bitcoin"
 _SHORTEST = 3  # a window's volatility needs two returns
 
 
@@ -41,12 +41,7 @@ def read_units(params: dict[str, Any]) -> tuple[Units, Recipe]:
     Raises:
         ConfigError: naming key, value and what is allowed.
     """
-    lab = params.get("lab") or {}
-    if not isinstance(lab, dict):
-        raise ConfigError(f"lab = {lab!r}: expected a mapping of sections such as units and text.")
-    config = validate(lab.get("units"), Units, "lab.units")
-    dataset = str(lab.get("dataset", _DATASET))
-    lookup(f"datasets.{dataset}", params)
+    config, dataset = read_part(params, "units", Units), read_dataset(params)
     windows = validate(lookup_for(dataset, "windows", params), Windows, "windows")
     if windows.lookback < _SHORTEST:
         raise ConfigError(
