@@ -19,7 +19,7 @@ def score(dataset: str) -> None:
     walk = root / "reports" / "walk_forward" / f"{dataset}.parquet"
     evaluation = evaluate(
         dataset,
-        read_competitors(root / "models" / dataset, names),
+        read_competitors(root / "models" / dataset, names, print),
         read_walk_forward(walk) if walk.is_file() else None,
     )
     folder = root / "reports" / "evaluation"

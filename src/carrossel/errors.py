@@ -59,3 +59,7 @@ class ChampionError(CarrosselError):
 
 class LabError(CarrosselError):
     """A result of the cell lab is missing or can't be read."""
+
+
+class StudyError(CarrosselError):
+    """A study is missing, can't be stored or has nothing to say yet."""

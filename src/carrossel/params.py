@@ -21,6 +21,8 @@ from carrossel.targets.base import TargetConfig
 from carrossel.tracking.config import Tracking
 from carrossel.training.config import Training, read_recipe
 from carrossel.tuning.config import Tuning
+from carrossel.tuning.odyssey.config import Odyssey
+from carrossel.tuning.odyssey.plan import read_plan as read_odyssey
 from carrossel.tuning.space import check_space
 from carrossel.walk_forward.config import WalkForward
 from carrossel.walk_forward.plan import read_plan
@@ -46,6 +48,7 @@ def params_model() -> type[Section]:
         baselines=(create_model("Baselines", __base__=Section, **simple), Field(description="One entry per baseline.")),
         training=(Training, Field(description="How a network is fitted.")),
         tuning=(Tuning, Field(description="The study.")),
+        odyssey=(Odyssey, Field(description="Random trials of every cell.")),
         walk_forward=(WalkForward, Field(description="Refitting through time.")),
         lab=(Lab, Field(description="What the cell lab looks at.")),
         online=(Online, Field(Online(), description="Models in use.")),
@@ -63,8 +66,9 @@ def check(params: dict[str, Any]) -> None:
     read_baselines(params)
     tuning = validate(params["tuning"], Tuning, "tuning")
     for dataset in params["datasets"]:
-        check_space(read_recipe(dataset, tuning.cell, params, competitor="tuned"), tuning)
+        check_space(read_recipe(dataset, tuning.cell, params, competitor="tuned"), tuning.space, params)
         read_plan(dataset, params)
+    read_odyssey(params, "")
     for read in (read_exams, read_units, read_text_section, read_page):
         read(params)
 
@@ -73,7 +77,8 @@ def named_cells(params: dict[str, Any]) -> list[str]:
     """Kinds of cells that some stage of params.yaml trains."""
     lab = validate(params["lab"], Lab, "lab")
     candidates = {candidate.cell for candidate in lab.exams.candidates.values()}
-    return sorted({*params["cells"], *candidates, lab.units.cell, lab.text.cell})
+    tried = validate(params["odyssey"], Odyssey, "odyssey").cells
+    return sorted({*params["cells"], *candidates, *tried, lab.units.cell, lab.text.cell})
 
 
 def schema() -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -32,6 +33,9 @@ class Recorder(Protocol):
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Record all metrics of one step in one batch."""
 
+    def curves(self, values: Mapping[int, Mapping[str, float]]) -> None:
+        """Record the metrics of many steps in one batch, by step."""
+
     def figure(self, name: str, figure: Figure) -> None:
         """Record a plot under `name`, a path that ends in .png."""
 
@@ -43,6 +47,9 @@ class Recorder(Protocol):
 
     def prune(self, reason: str) -> None:
         """Mark the run as stopped by a pruner."""
+
+    def fail(self, reason: str) -> None:
+        """Mark the run as failed, where no exception tells."""
 
 
 class OpenRun(Protocol):
@@ -57,6 +64,8 @@ class OpenRun(Protocol):
         tags: Mapping[str, str] | None = None,
         parent_run_id: str | None = None,
         resume_run_id: str | None = None,
+        resume_key: bool = False,
+        started: float | None = None,
     ) -> AbstractContextManager[Recorder]:
         """Open a run that ends with the block.
 
@@ -66,6 +75,8 @@ class OpenRun(Protocol):
             key: what identifies the work.
             parent_run_id: the run this one is part of, such as a trial's study.
             resume_run_id: the run to go on with, if it still exists.
+            resume_key: go on with the parent's newest run of this key, if there is one.
+            started: when the work began, in seconds since 1970; now if not given.
         """
 
 
@@ -88,7 +99,10 @@ class MemoryRecorder:
         self.seen_tags.update(values)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        self.seen_metrics.append((step, dict(values)))
+        self.curves({step: values})
+
+    def curves(self, values: Mapping[int, Mapping[str, float]]) -> None:
+        self.seen_metrics.extend((step, dict(metrics)) for step, metrics in values.items())
 
     def figure(self, name: str, figure: Figure) -> None:
         self.seen_figures[name] = figure
@@ -101,3 +115,41 @@ class MemoryRecorder:
 
     def prune(self, reason: str) -> None:
         self.seen_tags["pruned"] = reason
+
+    def fail(self, reason: str) -> None:
+        self.seen_tags["failed"] = reason
+
+
+class MemoryRuns:
+    """Opens runs in memory and keeps them in the order in which they were made, each once however often it was resumed.
+
+    A run's id is its key.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str | None, MemoryRecorder]] = []
+        """Name, id of the parent run, record."""
+
+    @contextmanager
+    def __call__(
+        self,
+        dataset: str,
+        name: str,
+        *,
+        key: str,
+        tags: Mapping[str, str] | None = None,
+        parent_run_id: str | None = None,
+        resume_run_id: str | None = None,
+        resume_key: bool = False,
+        started: float | None = None,
+    ) -> Iterator[MemoryRecorder]:
+        """A run; see `OpenRun`."""
+        del dataset, started
+        asked = key if resume_key else resume_run_id
+        recorder = next((seen for _, _, seen in reversed(self.seen) if asked and seen.run_id == asked), None)
+        if recorder is None:
+            recorder = MemoryRecorder()
+            recorder.run_id = key
+            self.seen.append((name, parent_run_id, recorder))
+        recorder.tags(tags or {})
+        yield recorder

@@ -95,6 +95,11 @@ def result_of(future: Future[T], task: object, section: str) -> T:
 def _connect(address: str, section: str) -> Client:
     try:
         client = Client(address, timeout=_ANSWER_S)
+    except TypeError:  # Dask's word for no certificates
+        raise ConfigError(
+            f"{section}.scheduler = {address!r} talks TLS, and no certificate is known here. Let DASK_CONFIG name the folder "
+            "that holds the cluster's (docs/scale-out.md)."
+        ) from None
     except OSError:
         raise ConfigError(
             f"{section}.scheduler = {address!r} doesn't answer within {_ANSWER_S} s. Start it (dask scheduler), or set it to "

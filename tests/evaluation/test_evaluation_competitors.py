@@ -203,3 +203,45 @@ def test_nobody_may_be_called_persistence(write_competitor: Callable[..., Path],
     write_competitor("persistence")
     with pytest.raises(ModelError, match="baseline's"):
         read_competitors(tmp_path / "models" / "toy")
+
+
+WINDOWS = {"lookback": 3, "horizon": 1, "features": ["log_return"], "train": 0.7}
+
+
+@pytest.mark.parametrize("own", [{"lookback": 4}, {"features": ["volume"]}])
+def test_tuned_is_left_out_with_a_line_where_its_study_chose_other_rows(
+    write_competitor: Callable[..., Path], tmp_path: Path, own: dict[str, object]
+) -> None:
+    write_competitor("lstm", windows=WINDOWS)
+    rows = make_forecasts(GOOD, GOOD)
+    write_competitor("tuned", rows[rows["origin"] > rows["origin"].min()], windows={**WINDOWS, **own})
+    said: list[str] = []
+    assert [c.name for c in read_competitors(tmp_path / "models" / "toy", tell=said.append)] == ["lstm"]
+    (line,) = said
+    assert f"its study chose windows.{next(iter(own))}" in line
+    assert "reports/studies/toy/study.html" in line
+    assert len(read_competitors(tmp_path / "models" / "toy")) == 1
+
+
+def test_tuned_competes_where_it_answers_the_same_rows_by_windows_of_its_own(
+    write_competitor: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_competitor("lstm", windows=WINDOWS)
+    write_competitor("tuned", windows={**WINDOWS, "lookback": 4})
+    said: list[str] = []
+    assert len(read_competitors(tmp_path / "models" / "toy", tell=said.append)) == 2
+    assert not said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"windows": {**WINDOWS, "train": 0.6}}, {"windows": {**WINDOWS, "lookback": 4}, "data_sha256": "cd"}],
+)
+def test_other_rows_that_no_study_chose_are_refused_from_tuned_as_from_anyone(
+    write_competitor: Callable[..., Path], tmp_path: Path, changes: dict[str, object]
+) -> None:
+    write_competitor("lstm", windows=WINDOWS)
+    rows = make_forecasts(GOOD, GOOD)
+    write_competitor("tuned", rows[rows["origin"] > rows["origin"].min()], **{"windows": WINDOWS, **changes})
+    with pytest.raises(ModelError, match=r"different rows|trained on data"):
+        read_competitors(tmp_path / "models" / "toy")

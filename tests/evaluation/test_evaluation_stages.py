@@ -80,6 +80,19 @@ def test_evaluate_and_compare_write_the_same_bytes_twice(
     assert "walk_forward" not in evaluation
 
 
+def test_evaluate_says_that_a_tuned_network_of_other_rows_is_left_out(
+    project: Path, write_competitor: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = make_forecasts_that_know(0.05)
+    write_competitor("lstm", rows)
+    later = rows[rows["origin"] > rows["origin"].min()]
+    write_competitor("tuned", later, windows={"lookback": 4, "horizon": 1, "features": ["log_return"]})
+    run_stage("evaluate", "score", "toy")
+    assert capsys.readouterr().out.count("toy: tuned answers other rows") == 1
+    evaluation = json.loads((project / "reports" / "evaluation" / "toy.json").read_text())
+    assert set(evaluation["competitors"]) == {"lstm"}
+
+
 def test_evaluate_takes_in_a_walk_forward_where_there_is_one_and_needs_no_baselines(
     project: Path, write_competitor: Callable[..., Path]
 ) -> None:

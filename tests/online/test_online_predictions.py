@@ -1,11 +1,6 @@
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,10 +8,10 @@ from sqlalchemy import text
 
 from carrossel.errors import StoreError
 from carrossel.online.predictions import Prediction, PredictionStore, Score, Tally
+from postgres import running_cluster
 
 HOUR = pd.Timedelta("1h")
 START = pd.Timestamp("2020-01-05T04:00:00Z")
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
 def predicted(number=0, **keys):
@@ -58,25 +53,8 @@ def scored(number=0, truth=102.0, **keys):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """URL of a PostgreSQL of its own, on a socket in a folder of its own."""
-    if not BINARIES:
-        pytest.skip("no PostgreSQL can be had here")
-    # Root, as whom the server refuses to run, keeps pytest's folders closed to others.
-    with tempfile.TemporaryDirectory(prefix="carrossel-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        other = {"user": "nobody"} if os.geteuid() == 0 else {}
-        if other:
-            shutil.chown(home, "nobody")
-
-        def call(command, *arguments):
-            call_it = [BINARIES[-1].with_name(command), "-D", home / "data", *arguments]
-            subprocess.run(call_it, check=True, cwd=home, stdout=subprocess.DEVNULL, timeout=60, **other)
-
-        call("initdb", "-A", "trust", "-U", "tester", "--no-sync", "--no-locale", "-E", "UTF8")
-        options = f"-c listen_addresses='' -c unix_socket_directories='{home}' -c fsync=off"
-        call("pg_ctl", "-w", "-l", home / "log", "-o", options, "start")
-        yield f"postgresql+psycopg://tester@/postgres?host={home}"
-        call("pg_ctl", "-m", "immediate", "stop")
+    with running_cluster() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -46,8 +46,9 @@ def test_cells_that_some_stage_trains_are_named_once(params):
     params["cells"] = {"gru": {}}
     params["lab"]["units"]["cell"] = "janet"
     params["lab"]["exams"]["candidates"] = {"a": {"cell": "rnn"}, "b": {"cell": "rnn", "hidden_size": 3}}
+    params["odyssey"]["cells"] = ["nog", "rnn"]
 
-    assert named_cells(params) == ["gru", "janet", "lstm", "rnn"]
+    assert named_cells(params) == ["gru", "janet", "lstm", "nog", "rnn"]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,10 @@ def test_cells_that_some_stage_trains_are_named_once(params):
         (lambda p: p["target"].update(kind="prize"), "prize"),
         (lambda p: p["tuning"].update(cell="lstn"), "lstn"),
         (lambda p: p["tuning"]["space"].update({"cell.width": {"kind": "int", "low": 1, "high": 2}}), "width"),
+        (lambda p: p["tuning"].update(sampler="hope"), "'hope'"),
+        (lambda p: p["odyssey"].update(dataset="gogle"), r"odyssey\.dataset = 'gogle'"),
+        (lambda p: p["odyssey"].update(cells=["lstm", "lstn"]), r"odyssey\.cells\.1 = 'lstn'"),
+        (lambda p: p["odyssey"]["space"].update({"cell.width": {"kind": "int", "low": 1, "high": 2}}), "width"),
         (lambda p: p["training"].update(epochs=0), r"training\.epochs = 0"),
         (lambda p: p["walk_forward"].update(models=["ar", "lstn"]), r"walk_forward\.models names 'lstn'"),
         (lambda p: p["datasets"]["google"].update(walk_forward={"models": ["arr"]}), "names 'arr'"),

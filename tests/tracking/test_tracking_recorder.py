@@ -115,6 +115,63 @@ def test_a_resumed_training_goes_on_in_its_run_and_repeats_no_epoch(store: Store
     assert store.client.get_run(str(first.run_id)).info.status == "FINISHED"
 
 
+def test_the_curves_of_a_run_go_in_as_few_batches_as_mlflow_takes_and_never_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curves = {step: {"skill": step / 10, "loss": 2.0} for step in range(600)}
+    batches: list[int] = []
+    log_batch = store.client.log_batch
+    monkeypatch.setattr(
+        store.client,
+        "log_batch",
+        lambda run_id, **sent: (batches.append(len(sent.get("metrics", ()))), log_batch(run_id, **sent)),
+    )
+    with open_run("bitcoin", "trial 0", key="k", store=store, strict=True) as first:
+        first.curves(curves)
+    assert batches == [1000, 200]
+    with open_run("bitcoin", "trial 0", key="k", resume_run_id=first.run_id, store=store, strict=True) as again:
+        again.curves({**curves, 600: {"skill": 60.0}})
+    history = store.client.get_metric_history(str(first.run_id), "skill")
+    assert [metric.step for metric in history] == list(range(601))
+
+
+def test_a_run_is_found_by_its_key_below_its_parent_alone(store: Store) -> None:
+    def run(name: str, parent: str | None, *, resume: bool) -> str:
+        with open_run(
+            "bitcoin", name, key="s/0", parent_run_id=parent, resume_key=resume, store=store, strict=True
+        ) as recorder:
+            recorder.metrics({"skill": 1.0})
+        return str(recorder.run_id)
+
+    parents = []
+    for _ in range(2):
+        with open_run("bitcoin", "study", key="s", store=store, strict=True) as parent:
+            parents.append(parent.run_id)
+    first = run("trial 0", parents[0], resume=False)
+    assert run("trial 7", parents[0], resume=True) == first
+    assert run("trial 7", parents[1], resume=True) != first
+    found = store.client.get_run(first)
+    assert (found.info.run_name, found.info.status) == ("trial 7", "FINISHED")
+
+
+def test_a_run_that_goes_on_is_no_longer_what_it_had_ended_as(store: Store) -> None:
+    with open_run("bitcoin", "trial", key="k", store=store, strict=True) as first:
+        first.prune("behind")
+    with open_run("bitcoin", "trial", key="k", resume_run_id=first.run_id, store=store, strict=True):
+        pass
+    run = store.client.get_run(str(first.run_id))
+    assert run.info.status == "FINISHED"
+    assert not {"carrossel.pruned", "carrossel.ended"} & run.data.tags.keys()
+
+
+def test_a_run_told_to_have_failed_says_why_and_when_its_work_began(store: Store) -> None:
+    with open_run("bitcoin", "trial", key="k", started=1e9, store=store, strict=True) as recorder:
+        recorder.fail("the loss became nan")
+    run = store.client.get_run(str(recorder.run_id))
+    assert (run.info.status, run.data.tags["carrossel.ended"]) == ("FAILED", "the loss became nan")
+    assert run.info.start_time == 10**12  # milliseconds
+
+
 def test_resuming_a_run_the_server_lacks_starts_a_new_one(store: Store) -> None:
     with open_run("bitcoin", "lstm", key="k", resume_run_id="f" * 32, store=store, strict=True) as recorder:
         pass

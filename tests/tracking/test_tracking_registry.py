@@ -224,9 +224,15 @@ def test_plots_and_report_are_a_run_of_their_own_logged_once(tmp_path: Path, sto
     explore.mkdir(parents=True)
     (explore / "price.png").write_bytes(b"png")
     (root / "reports" / "report.html").write_text("<p>")
+    figures = root / "reports" / "studies" / "bitcoin" / "figures"
+    figures.mkdir(parents=True)
+    for file in (figures / "history.png", figures.parent / "study.html"):
+        file.write_bytes(b"x")
     first = sync_reports(store, root, "bitcoin")
     assert sync_reports(store, root, "bitcoin") == first
     names = [entry.path for entry in store.client.list_artifacts(str(first))]
-    assert {"explore", "report.html"} <= set(names)
+    assert {"explore", "report.html", "study"} <= set(names)
+    study = [entry.path for entry in store.client.list_artifacts(str(first), "study")]
+    assert study == ["study/figures", "study/study.html"]
     (root / "reports" / "report.html").write_text("<p>new")
     assert sync_reports(store, root, "bitcoin") != first

@@ -1,75 +1,33 @@
-"""A study ends with the trials asked for, survives a kill, and never looks at the test part."""
-
-import contextlib
+"""A study ends with the trials asked for, goes on where it was, and looks at what it may look at."""
 
 import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from carrossel import cells
-from carrossel.config import validate
-from carrossel.errors import ConfigError, TrainingError
-from carrossel.forecaster.heads.base import HeadConfig
-from carrossel.recorder import MemoryRecorder
-from carrossel.targets.base import TargetConfig
-from carrossel.training.config import Recipe, Training
-from carrossel.tuning.config import Tuning
-from carrossel.tuning.space import apply, check_space
-from carrossel.tuning.study import open_study, run_study, trials_table
-from carrossel.windows.config import Windows
+from carrossel.errors import StudyError, TrainingError
+from carrossel.training.fitting import fit
+from carrossel.tuning.study import best_recipe, best_trial, find_study, open_study
+from studies import RECIPE, SPACE, Runs, plan, run
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::optuna.exceptions.ExperimentalWarning"
-)  # heartbeats; the version is pinned
-SPACE = {
-    "cell.hidden_size": {"kind": "int", "low": 2, "high": 6},
-    "training.learning_rate": {"kind": "float", "low": 1e-3, "high": 1e-2, "log": True},
+GRID = {
+    "cell.hidden_size": {"kind": "int", "low": 2, "high": 3},
+    "training.batch_size": {"kind": "categorical", "choices": [16, 32]},
 }
-RECIPE = Recipe(
-    "walk",
-    "tuned",
-    "rnn",
-    cells.registry.load("rnn").Config(hidden_size=3),
-    Windows(lookback=4, features=("log_return",)),
-    TargetConfig(kind="log_return"),
-    HeadConfig(kind="point"),
-    Training(epochs=9, batch_size=32, accelerator="cpu"),
-)
 
 
-def tuning(**changes):
-    values = {"cell": "rnn", "trials": 3, "epochs": 2, "prune_after": 0, "space": SPACE, **changes}
-    return validate(values, Tuning, "tuning")
-
-
-class Runs:
-    """Opens runs in memory and remembers them."""
-
-    def __init__(self):
-        self.opened = []
-
-    @contextlib.contextmanager
-    def __call__(self, dataset, name, *, key, tags=None, parent_run_id=None, resume_run_id=None):
-        recorder = MemoryRecorder()
-        recorder.run_id = name
-        self.opened.append((name, parent_run_id, resume_run_id, recorder))
-        yield recorder
-
-
-def run(path, bars, config, runs=None):
-    study = open_study(path / "studies.db", RECIPE, config, "hash")
-    best = run_study(study, bars, RECIPE, config, data_sha256="hash", open_run=runs or Runs())
-    return study, best
+def table(study):
+    """What decides nothing about time."""
+    return study.trials_dataframe(attrs=("number", "state", "value", "params"))
 
 
 def test_a_study_ends_with_the_trials_asked_for_and_the_best_ones_recipe(tmp_path, make_bars):
     runs = Runs()
-    study, best = run(tmp_path, make_bars(200), tuning(), runs)
-    table = trials_table(study)
-    assert len(table) == 3
-    assert best.cell.hidden_size == study.best_params["cell.hidden_size"]
+    study = run(tmp_path, make_bars(200), runs)
+    assert len(study.trials) == 3
+    best = best_recipe(study, plan())
+    assert best.cell.hidden_size == best_trial(study).params["cell.hidden_size"]
+    assert best.training.learning_rate == best_trial(study).params["training.learning_rate"]
     assert best.training.epochs == 9
     assert [(name, parent) for name, parent, *_ in runs.opened] == [
         ("study rnn", None),
@@ -79,117 +37,160 @@ def test_a_study_ends_with_the_trials_asked_for_and_the_best_ones_recipe(tmp_pat
     ]
 
 
+def test_a_study_keeps_what_a_report_needs(tmp_path, make_bars):
+    study = run(tmp_path, make_bars(200), pruner="none")
+    assert study.user_attrs["dataset"] == "walk"
+    assert study.user_attrs["default"] == {"cell.hidden_size": 3, "training.learning_rate": 0.001}
+    assert study.user_attrs["data_sha256"] == "hash"
+    assert "storage" not in study.user_attrs["config"]
+    for trial in study.trials:
+        assert list(trial.intermediate_values) == [0, 1]
+        assert trial.value == max(trial.intermediate_values.values())
+        assert trial.user_attrs["seconds"] > 0
+        # rnn: W_x, W_h and b of h units, then the head's line
+        units = trial.params["cell.hidden_size"]
+        assert trial.user_attrs["parameters"] == units * (1 + units + 1) + units + 1
+
+
 def test_a_finished_study_runs_no_trial_again_and_a_larger_one_only_what_it_lacks(tmp_path, make_bars):
     bars = make_bars(200)
-    run(tmp_path, bars, tuning())
+    run(tmp_path, bars)
     again, more = Runs(), Runs()
-    run(tmp_path, bars, tuning(), again)
-    study, _ = run(tmp_path, bars, tuning(trials=5), more)
-    assert [name for name, *_ in again.opened] == ["study rnn"]
-    assert again.opened[0][2] == "study rnn"
+    run(tmp_path, bars, again)
+    study = run(tmp_path, bars, more, trials=5)
+    assert again.opened == []
     assert [name for name, *_ in more.opened] == ["study rnn", "trial 3", "trial 4"]
-    assert len(trials_table(study)) == 5
+    assert more.opened[0][2] == "study rnn"
+    assert len(study.trials) == 5
 
 
-def test_the_same_seed_draws_the_same_trials(tmp_path, make_bars):
-    tables = []
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        tables.append(trials_table(run(tmp_path / name, make_bars(200), tuning())[0]))
-    assert tables[0].equals(tables[1])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_same_seed_draws_the_same_trials(tmp_path, make_bars, sampler):
+    first, second = (
+        table(run(tmp_path / name, make_bars(200), sampler=sampler, startup_trials=2, trials=4, epochs=1))
+        for name in ("first", "second")
+    )
+    assert first.equals(second)
 
 
-def test_a_study_interrupted_in_a_trial_goes_on(tmp_path, make_bars, monkeypatch):
+def test_a_grid_tries_each_point_once_and_then_ends(tmp_path, make_bars):
+    study = run(tmp_path, make_bars(200), space=GRID, sampler="grid", trials=60, epochs=1)
+    points = {tuple(trial.params.values()) for trial in study.trials}
+    assert len(study.trials) == 4
+    assert points == {(2, 16), (2, 32), (3, 16), (3, 32)}
+
+
+def test_a_study_interrupted_in_a_trial_repeats_it(tmp_path, make_bars, monkeypatch):
     bars = make_bars(200)
+    calls = []
 
-    class Interrupting(Runs):
-        def __call__(self, dataset, name, **options):
-            if name == "trial 1":
-                raise KeyboardInterrupt
-            return super().__call__(dataset, name, **options)
+    def interrupted(*rest, **options):
+        calls.append(options["name"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(*rest, **options)
 
+    monkeypatch.setattr("carrossel.tuning.trial.fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, bars, tuning(), Interrupting())
-    study, _ = run(tmp_path, bars, tuning())
-    assert len(trials_table(study)) == 3
+        run(tmp_path, bars, pruner="none")
+    study = run(tmp_path, bars, pruner="none")
+    assert [trial.state for trial in study.trials] == [
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.COMPLETE,
+        TrialState.COMPLETE,
+    ]
+    assert study.trials[1].params == study.trials[2].params
+    undisturbed = run(tmp_path / "undisturbed", bars, pruner="none")
+    assert table(study)["value"].dropna().to_list() == table(undisturbed)["value"].to_list()
 
 
-def test_the_test_part_is_never_looked_at(tmp_path, make_bars):
-    bars = make_bars(200)
-    changed = bars.copy()
-    # the validation part's last label is at row 169: everything later may be anything
-    changed.loc[170:, ["open", "high", "low", "close"]] *= np.linspace(2, 9, 30)[:, None]
-    (tmp_path / "changed").mkdir()
-    plain = trials_table(run(tmp_path, bars, tuning())[0])
-    assert trials_table(run(tmp_path / "changed", changed, tuning())[0]).equals(plain)
-
-
-def test_a_pruned_trial_is_marked_and_counted(tmp_path, make_bars, monkeypatch):
+def test_a_pruned_trial_is_counted_and_says_when(tmp_path, make_bars, monkeypatch):
     monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: trial.number == 1)
     runs = Runs()
-    study, _ = run(tmp_path, make_bars(200), tuning(), runs)
+    study = run(tmp_path, make_bars(200), runs)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
-    assert "below the median" in runs.opened[2][3].seen_tags["pruned"]
-    assert len(runs.opened[2][3].seen_metrics) == 2  # one epoch and the summary
+    assert study.trials[1].user_attrs["reason"] == "after 1 epoch, behind the trials before it"
+    assert list(study.trials[1].intermediate_values) == [0]
 
 
-def test_a_trial_that_fails_does_not_end_the_study(tmp_path, make_bars, monkeypatch):
-    from carrossel.tuning import study as module
+def test_skill_is_the_median_of_the_folds_best_epochs(tmp_path, make_bars, monkeypatch):
+    skills = {}
 
-    original = module.fit
+    def noted(data, recipe, *rest, **options):
+        done = fit(data, recipe, *rest, **options)
+        skills.setdefault(options["name"], []).append(max(row["validation_skill"] for row in done.history))
+        return done
 
-    def fit(data, recipe, *rest, **options):
-        if "trial 0" in options["name"]:
-            raise TrainingError("the loss became nan")
-        return original(data, recipe, *rest, **options)
-
-    monkeypatch.setattr(module, "fit", fit)
-    study, _ = run(tmp_path, make_bars(200), tuning())
-    assert len(trials_table(study)) == 3
-    assert study.trials[0].state == TrialState.FAIL
-
-
-def test_when_every_trial_fails_the_study_says_what_to_narrow(tmp_path, make_bars, monkeypatch):
-    def fit(*_, **__):
-        raise TrainingError("the loss became nan")
-
-    monkeypatch.setattr("carrossel.tuning.study.fit", fit)
-    with pytest.raises(TrainingError, match=r"none of 3 trials completed\. Narrow tuning\.space"):
-        run(tmp_path, make_bars(200), tuning())
+    monkeypatch.setattr("carrossel.tuning.trial.fit", noted)
+    study = run(tmp_path, make_bars(200), folds=3, trials=2, pruner="none")
+    for trial in study.trials:
+        folds = skills[f"tune@walk trial {trial.number}"]
+        assert len(folds) == 3
+        assert trial.value == np.median(folds)
+        assert list(trial.intermediate_values) == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
-    ("space", "message"),
-    [
-        (
-            {"cell.hiden_size": SPACE["cell.hidden_size"]},
-            r"cell\.hiden_size = 2: unknown key; allowed keys: hidden_size",
-        ),
-        ({"windows.lookback": {"kind": "int", "low": 2, "high": 9}}, "expected a key under cell, training"),
-        ({"cell.hidden_size": {"kind": "int", "low": 0, "high": 9}}, r"hidden_size = 0: input should be greater"),
-        ({"training.accelerator": {"kind": "categorical", "choices": ["cpu", "abacus"]}}, "'abacus'"),
-    ],
-)
-def test_a_space_that_leads_out_of_bounds_is_told_before_the_first_trial(space, message):
-    with pytest.raises(ConfigError, match=message):
-        check_space(RECIPE, tuning(space=space))
+def test_wilcoxon_is_told_each_folds_own_skill(tmp_path, make_bars):
+    study = run(tmp_path, make_bars(200), folds=3, trials=2, pruner="wilcoxon")
+    for trial in study.trials:
+        assert list(trial.intermediate_values) == [0, 1, 2]
+        assert trial.value == np.median(list(trial.intermediate_values.values()))
 
 
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ({"kind": "int", "low": 9, "high": 2}, "low = 9 is above high = 2"),
-        ({"kind": "float", "low": 0, "high": 2, "log": True}, "must start above 0"),
-        ({"kind": "categorical", "choices": []}, "at least 1 item"),
-        ({"kind": "normal", "low": 0}, "kind"),
-    ],
-)
-def test_an_impossible_range_is_named(spec, message):
-    with pytest.raises(ConfigError, match=message):
-        tuning(space={"cell.hidden_size": spec})
+def test_several_objectives_make_a_front(tmp_path, make_bars):
+    study = run(
+        tmp_path,
+        make_bars(200),
+        objectives=["skill", "parameters", "latency"],
+        pruner="none",
+        sampler="random",
+        trials=4,
+    )
+    for trial in study.trials:
+        skill, parameters, latency = trial.values
+        assert skill < 1
+        assert parameters == trial.user_attrs["parameters"]
+        assert latency > 0
+    assert {trial.number for trial in study.best_trials} >= {best_trial(study).number}
+    assert best_trial(study).values[0] == max(trial.values[0] for trial in study.trials)
 
 
-def test_apply_changes_only_what_it_names():
-    changed = apply(RECIPE, {"cell.hidden_size": 5})
-    assert changed.cell.hidden_size == 5
-    assert changed.training == RECIPE.training
+@pytest.mark.parametrize("folds", [1, 2])
+def test_the_test_part_is_never_looked_at(tmp_path, make_bars, folds):
+    bars = make_bars(200)
+    changed = bars.copy()
+    changed.loc[170:, ["open", "high", "low", "close"]] *= np.linspace(2, 9, 30)[:, None]
+    plain = table(run(tmp_path / "plain", bars, folds=folds))
+    assert table(run(tmp_path / "changed", changed, folds=folds)).equals(plain)
+
+
+def test_when_every_trial_fails_the_study_says_why_and_what_to_narrow(tmp_path, make_bars, monkeypatch):
+    def diverging(*_, name, **__):
+        raise TrainingError(f"{name}: the loss became nan")
+
+    monkeypatch.setattr("carrossel.tuning.trial.fit", diverging)
+    message = r"tune@walk: none of 3 trials completed; the last: the loss became nan\. Narrow tuning\.space"
+    with pytest.raises(StudyError, match=message):
+        run(tmp_path, make_bars(200))
+
+
+def test_a_study_that_was_not_begun_is_named(tmp_path, make_bars):
+    with pytest.raises(StudyError, match="Begin it: carrossel study run walk"):
+        find_study(plan(), tmp_path)
+    run(tmp_path, make_bars(200))
+    assert len(find_study(plan(), tmp_path).trials) == 3
+    with pytest.raises(StudyError, match="no complete trial"):
+        best_trial(open_study(plan(seed=2), tmp_path))
+
+
+def test_other_data_another_space_or_another_default_is_another_study():
+    names = {
+        plan().name,
+        plan(seed=2).name,
+        plan(epochs=3).name,
+        plan(space={"cell.hidden_size": SPACE["cell.hidden_size"]}).name,
+    }
+    assert len(names) == 4
+    assert plan(trials=99, workers=2, storage="sqlite:///elsewhere.db").name == plan().name
+    assert RECIPE.dataset in plan().name

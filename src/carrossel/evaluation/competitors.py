@@ -17,7 +17,7 @@ from carrossel.evaluation.metrics import PERSISTENCE
 from carrossel.targets.base import QUANTILES, Unit, quantile_column
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
 SPLITS = ("validation", "test")
@@ -25,6 +25,9 @@ FILES = ("manifest.json", "forecasts.parquet")
 NETWORK_FILES = ("history.csv", "gradient_by_lag.csv")
 BASELINES = "baselines"
 """Folder within a dataset's models that holds the baselines."""
+TUNED = "tuned"
+"""The network of a study, whose windows may be its own."""
+_ASKED = {"horizon", "train", "validation"}  # keys of windows that no study may choose
 _VALUES = ("unchanged", "truth", "forecast")
 
 
@@ -82,14 +85,18 @@ class Competitor:
         return part.sort_values("origin", ignore_index=True)
 
 
-def read_competitors(folder: Path, names: Collection[str] | None = None) -> list[Competitor]:
+def read_competitors(
+    folder: Path, names: Collection[str] | None = None, tell: Callable[[str], None] | None = None
+) -> list[Competitor]:
     """Read who competes on one dataset: its networks by name, then its baselines by name.
 
-    A baseline called `persistence` is left out: it is what every other is measured against, and `score` has it anyway.
+    A baseline called `persistence` is left out: it is what every other is measured against, and `score` has it anyway. So is
+    `tuned` where its study chose windows that lead to other rows than the others forecast.
 
     Args:
         folder: `models/D`; each visible sub-folder is a network, each within `baselines` a baseline.
         names: who competes; what else lies there is left out. None takes all.
+        tell: takes a line for people if `tuned` is left out.
 
     Raises:
         ModelError: if there is none, a name comes twice, a folder lacks files, a file can't be read, a forecast isn't
@@ -105,6 +112,10 @@ def read_competitors(folder: Path, names: Collection[str] | None = None) -> list
         if count > 1:
             raise ModelError(f"{folder.name}: a network and a baseline are both called {name!r}. Name one otherwise.")
     competitors = [_read(f, f.relative_to(folder.parent).as_posix()) for f in folders]
+    if line := _part_with_tuned(folder.name, competitors):
+        competitors = [c for c in competitors if c.name != TUNED]
+        if tell:
+            tell(line)
     _check_same_questions(folder.name, competitors)
     return competitors
 
@@ -180,6 +191,29 @@ def _check_rows(where: str, competitor: Competitor) -> None:
                     )
 
 
+def _part_with_tuned(dataset: str, competitors: Sequence[Competitor]) -> str:
+    """Why `tuned` can't be compared, if that is its study's doing; every other difference is an error."""
+    tuned = next((c for c in competitors if c.name == TUNED and not c.is_baseline), None)
+    other = next((c for c in competitors if c is not tuned), None)
+    if tuned is None or other is None or tuned.horizons != other.horizons:
+        return ""
+    ours, theirs = tuned.manifest.windows, other.manifest.windows
+    chosen = [key for key in theirs if ours.get(key) != theirs[key]]
+    if not chosen or set(chosen) & _ASKED or tuned.manifest.data_sha256 != other.manifest.data_sha256:
+        return ""
+    if all(_same_rows(tuned, other, *asked) for asked in product(SPLITS, other.horizons)):
+        return ""
+    return (
+        f"{dataset}: {TUNED} answers other rows, since its study chose windows.{' and windows.'.join(chosen)}; it is left out here "
+        f"and compared with the default in reports/studies/{dataset}/study.html."
+    )
+
+
+def _same_rows(first: Competitor, other: Competitor, split: str, horizon: int) -> bool:
+    a, b = first.rows(split, horizon), other.rows(split, horizon)
+    return a["origin"].equals(b["origin"]) and a["time"].equals(b["time"])
+
+
 def _check_same_questions(dataset: str, competitors: Iterable[Competitor]) -> None:
     """Competitors are compared on equal rows or not at all."""
     first, *others = competitors
@@ -204,7 +238,7 @@ def _check_same_questions(dataset: str, competitors: Iterable[Competitor]) -> No
 
 def _check_same_rows(where: str, first: Competitor, other: Competitor, split: str, horizon: int) -> None:
     a, b = first.rows(split, horizon), other.rows(split, horizon)
-    if not a["origin"].equals(b["origin"]) or not a["time"].equals(b["time"]):
+    if not _same_rows(first, other, split, horizon):
         raise ModelError(
             f"{where}: {first.name} and {other.name} forecast different rows ({_span(a)} against {_span(b)}), so their "
             "scores can't be compared. Train both with the same windows section."

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
+    from mlflow.entities import Run
 
     from carrossel.recorder import Scalar
     from carrossel.tracking.store import Store
@@ -33,6 +34,7 @@ _LONGEST_NAME = 250  # mlflow.utils.validation.MAX_ENTITY_KEY_LENGTH
 _LONGEST_PARAM = 6000  # MAX_PARAM_VAL_LENGTH
 _LONGEST_TAG = 8000  # MAX_TAG_VAL_LENGTH
 _LONGEST_REASON = 500
+_MOST_METRICS = 1000  # MAX_METRICS_PER_BATCH
 
 
 class MlflowRecorder:
@@ -49,13 +51,15 @@ class MlflowRecorder:
 
     def __init__(self, store: Store | None, run_id: str | None, *, resumed: bool = False, strict: bool = False) -> None:
         self.run_id = run_id
+        self.incomplete = False
+        """Whether the server was left alone for a while: something is missing."""
         self._store = store
         self._lost: Store | None = None
         self._resumed = resumed
         self._strict = strict
         self._params: dict[str, str] | None = None if resumed else {}
         self._steps: dict[str, set[int]] = {}
-        self._pruned = ""
+        self._told: tuple[Ending, str] | None = None
 
     @property
     def silent(self) -> bool:
@@ -92,13 +96,23 @@ class MlflowRecorder:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Record all metrics of one step in one batch; what a resumed run has of that step stays as it is."""
+        self.curves({step: values})
+
+    def curves(self, values: Mapping[int, Mapping[str, float]]) -> None:
+        """Record the metrics of many steps, as many in a batch as MLflow takes; what a resumed run has stays as it is."""
 
         def write(store: Store, run_id: str) -> None:
             from mlflow.entities import Metric
 
             now = int(time.time() * 1000)
-            new = [name for name in values if step not in self._steps_of(store, run_id, name)]
-            store.client.log_batch(run_id, metrics=[Metric(name, float(values[name]), now, step) for name in new])
+            new = [
+                Metric(name, float(value), now, step)
+                for step, metrics in values.items()
+                for name, value in metrics.items()
+                if step not in self._steps_of(store, run_id, name)
+            ]
+            for first in range(0, len(new), _MOST_METRICS):
+                store.client.log_batch(run_id, metrics=new[first : first + _MOST_METRICS])
 
         self._attempt(write)
 
@@ -134,13 +148,23 @@ class MlflowRecorder:
 
     def prune(self, reason: str) -> None:
         """Mark the run as stopped by a pruner: it ends KILLED, neither success nor failure, and a tag says why."""
-        self._pruned = reason
+        self._told = "KILLED", reason
         self.tags({PRUNED_TAG: "true"})
 
+    def fail(self, reason: str) -> None:
+        """Mark the run as failed, where no exception tells: it ends FAILED, and a tag says why."""
+        self._told = "FAILED", reason
+
+    def silence(self) -> None:
+        """Leave the server alone until the run ends, as after a failure of its own."""
+        if self._store is not None:
+            self._store, self._lost = None, self._store
+            self.incomplete = True
+
     def finish(self, ending: Ending, reason: str = "") -> None:
-        """End the run, with the reason as a tag; a run that was pruned ends KILLED whatever came after."""
-        if self._pruned:
-            ending, reason = "KILLED", self._pruned
+        """End the run, with the reason as a tag; as `prune` or `fail` said, whatever came after."""
+        if self._told:
+            ending, reason = self._told
 
         def write(store: Store, run_id: str) -> None:
             if reason:
@@ -150,7 +174,7 @@ class MlflowRecorder:
         self._attempt(write)
         if (store := self._lost) is not None and find_fault(store.uri) is None:
             # The server is back, but this run has holes: it must not look complete, nor as if it still ran.
-            self._store, self._lost, self._pruned = store, None, ""
+            self._store, self._lost = store, None
             reason = "the tracking server was away in between; `carrossel track` makes a whole run from the results"
             ending = "FAILED"
             self._attempt(write)
@@ -171,7 +195,7 @@ class MlflowRecorder:
             write(self._store, self.run_id)
         except (MlflowException, OSError) as error:  # OSError: artifacts are files, and requests' errors are OSErrors
             message = self._store.explain(error)
-            self._store, self._lost = None, self._store
+            self.silence()
             if self._strict:
                 raise TrackingError(message) from None
             tell(message)
@@ -186,7 +210,10 @@ def open_run(
     tags: Mapping[str, str] | None = None,
     parent_run_id: str | None = None,
     resume_run_id: str | None = None,
+    resume_key: bool = False,
+    started: float | None = None,
     store: Store | None = None,
+    revision: str | None = None,
     strict: bool = False,
 ) -> Iterator[MlflowRecorder]:
     """A run of the dataset's experiment, open while the block runs.
@@ -201,7 +228,10 @@ def open_run(
         tags: more of them; git commit and DVC experiment are added.
         parent_run_id: makes it a nested run, such as a trial of a study.
         resume_run_id: the run to go on with; a new one if the server doesn't have it.
+        resume_key: go on with the parent's newest run of this key, if there is one.
+        started: when the work began, in seconds since 1970; now if not given.
         store: an open one; section `tracking` says which if not given.
+        revision: of the code; git is asked if not given.
         strict: see `MlflowRecorder`.
 
     Raises:
@@ -210,7 +240,14 @@ def open_run(
     try:
         store = store or open_tracking()
         recorder = _start(
-            store, dataset, name, _tags(dataset, name, key, tags or {}, parent_run_id), resume_run_id, strict=strict
+            store,
+            dataset,
+            name,
+            _tags(dataset, name, key, {**revision_tags(revision or code_revision()), **(tags or {})}, parent_run_id),
+            resume_run_id,
+            resume_key=resume_key,
+            started=started,
+            strict=strict,
         )
     except TrackingError as error:
         if strict:
@@ -253,36 +290,62 @@ def tell(message: str) -> None:
 
 
 def _start(
-    store: Store, dataset: str, name: str, tags: dict[str, str], resume_run_id: str | None, *, strict: bool
+    store: Store,
+    dataset: str,
+    name: str,
+    tags: dict[str, str],
+    resume_run_id: str | None,
+    *,
+    resume_key: bool,
+    started: float | None,
+    strict: bool,
 ) -> MlflowRecorder:
     from mlflow.exceptions import MlflowException
 
     try:
-        if resume_run_id and _can_resume(store, resume_run_id):
-            store.client.update_run(resume_run_id, status="RUNNING")
-            recorder = MlflowRecorder(store, resume_run_id, resumed=True, strict=strict)
+        past = _find_active(store, resume_run_id) if resume_run_id else None
+        experiment_id = "" if past else str(find_experiment(store, dataset, create=True))
+        if resume_key and not past:
+            past = _find_by_key(store, experiment_id, tags)
+        if past:
+            store.client.update_run(past.info.run_id, status="RUNNING", name=name)
+            for ended in {REASON_TAG, PRUNED_TAG} & past.data.tags.keys():  # how it ends is open again
+                store.client.delete_tag(past.info.run_id, ended)
+            recorder = MlflowRecorder(store, past.info.run_id, resumed=True, strict=strict)
             recorder.tags(tags)
             return recorder
-        experiment_id = find_experiment(store, dataset, create=True)
-        run = store.client.create_run(str(experiment_id), tags=_clean_tags(tags, store.uri), run_name=name)
+        run = store.client.create_run(
+            experiment_id,
+            start_time=None if started is None else int(started * 1000),
+            tags=_clean_tags(tags, store.uri),
+            run_name=name,
+        )
         return MlflowRecorder(store, run.info.run_id, strict=strict)
     except (MlflowException, OSError) as error:
         raise TrackingError(store.explain(error)) from None
 
 
-def _can_resume(store: Store, run_id: str) -> bool:
+def _find_active(store: Store, run_id: str) -> Run | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        return bool(store.client.get_run(run_id).info.lifecycle_stage == "active")
+        run = store.client.get_run(run_id)
     except MlflowException as error:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-            return False
+            return None
         raise
+    return run if run.info.lifecycle_stage == "active" else None
+
+
+def _find_by_key(store: Store, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
+    wanted = {name: tags[name] for name in (KEY_TAG, "mlflow.parentRunId") if name in tags}
+    said = " and ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
+    found = store.client.search_runs([experiment_id], said, max_results=1)
+    return found[0] if found else None
 
 
 def _tags(dataset: str, name: str, key: str, more: Mapping[str, str], parent_run_id: str | None) -> dict[str, str]:
-    tags = {"dataset": dataset, "competitor": name, **revision_tags(code_revision()), **more, KEY_TAG: key}
+    tags = {"dataset": dataset, "competitor": name, **more, KEY_TAG: key}
     tags["mlflow.source.name"] = PurePosixPath(sys.argv[0]).name
     if experiment := os.environ.get("DVC_EXP_NAME"):  # dvc.env: set by `dvc exp run` for its stages
         tags["dvc_experiment"] = experiment

@@ -28,6 +28,8 @@ def report_files(root: Path, dataset: str) -> dict[str, list[Path]]:
         "gradient_by_lag": [
             reports / "plots" / f"gradient_by_lag_{dataset}_{when}_epoch.png" for when in ("first", "last")
         ],
+        "study": sorted((reports / "studies" / dataset).glob("*")),
+        "study/figures": sorted((reports / "studies" / dataset / "figures").glob("*")),
         "cell_lab": [reports / "plots" / f"cell_lab_{name}_{dataset}.png" for name in ("memory", "listening", "gates")],
     }
     return {folder: [file for file in files if file.is_file()] for folder, files in found.items()}

@@ -53,7 +53,7 @@ class History(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: ForecastModule) -> None:  # type: ignore[override]  # our own module
         validation_loss = float(trainer.callback_metrics["validation_loss"])
         skill = 1 - float(trainer.callback_metrics["validation_mse"]) / self.naive_mse
-        trainer.callback_metrics["validation_skill"] = torch.tensor(skill)
+        trainer.callback_metrics["validation_skill"] = torch.tensor(skill, dtype=torch.float64)
         row = {
             "train_loss": float(trainer.callback_metrics["train_loss"]),
             "validation_loss": validation_loss,

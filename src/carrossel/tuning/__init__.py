@@ -1,1 +1,1 @@
-"""Tuning: a study of one cell's configuration, resumable."""
+"""Tuning: studies of a recipe's knobs, run on every core or machine at hand, and what they found."""

@@ -1,163 +1,236 @@
-"""An Optuna study on sqlite that survives kills and goes on where it was."""
+"""A dataset's study by name: plan it, open it, run what it lacks, take its best configuration."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import warnings
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import optuna
-import pytorch_lightning as pl
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
-from carrossel.errors import TrainingError
-from carrossel.forecaster.module import mix
-from carrossel.targets.base import make_target
+from carrossel.config import lookup, validate
+from carrossel.errors import StudyError
+from carrossel.revision import code_revision
+from carrossel.training.config import read_recipe
 from carrossel.training.fingerprint import fingerprint
-from carrossel.training.fitting import fit
-from carrossel.tuning.space import apply, check_space, draw
-from carrossel.windows.tensor import window_series
+from carrossel.tuning.conducting import Ongoing, conduct
+from carrossel.tuning.config import Tuning
+from carrossel.tuning.crew import open_crew
+from carrossel.tuning.data import Held
+from carrossel.tuning.journal import open_journal
+from carrossel.tuning.rows import study_rows
+from carrossel.tuning.samplers import Samplers, count_grid, make_pruner, points_left
+from carrossel.tuning.space import apply, check_space, default_values, draw
+from carrossel.tuning.storage import open_storage
+from carrossel.tuning.trial import Job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
+    from optuna.trial import FrozenTrial
 
-    from carrossel.recorder import OpenRun, Recorder
+    from carrossel.recorder import OpenRun
     from carrossel.training.config import Recipe
-    from carrossel.tuning.config import Tuning
+    from carrossel.tuning.config import Space
+    from carrossel.tuning.journal import Journal
+    from carrossel.tuning.progress import Progress
 
-# Each trial is a tracked run and prints its epochs; Optuna's own lines would say it twice.
+# Each trial is a line and a tracked run; Optuna's own lines would say it twice.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 # Heartbeats have been marked experimental since Optuna 2.9; the version is pinned, so nobody needs to be told at every run.
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning, message=".*(eartbeat|stale).*")
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-_HEARTBEAT_S = 2
-_STALE_AFTER_S = 6
+# What decides no trial's values or skill: a study goes on when one of these was changed.
+_FREE = {"trials", "workers", "scheduler", "storage"}
 
 
-class Pruning(pl.Callback):
-    """Reports each epoch's validation skill and stops a trial that the pruner gives up.
+@dataclass(frozen=True)
+class Plan:
+    """All that determines a study besides the code.
 
-    The integration package's callback imports `lightning` and fails with pytorch_lightning, hence these few lines.
+    Args:
+        recipe: the default, competitor `tuned`.
+        params: all of params.yaml, where cells that may be drawn have their sections.
     """
 
-    def __init__(self, trial: optuna.Trial) -> None:
-        self.trial = trial
-        self.pruned = False
+    recipe: Recipe
+    config: Tuning
+    params: dict[str, Any]
+    data_sha256: str
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        del pl_module
-        if trainer.is_global_zero:
-            self.trial.report(float(trainer.callback_metrics["validation_skill"]), trainer.current_epoch)
-            self.pruned = self.trial.should_prune()
-        if self.pruned:
-            trainer.should_stop = True
+    @property
+    def dataset(self) -> str:
+        """Whose bars are forecast."""
+        return self.recipe.dataset
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return f"tune@{self.dataset}"
+
+    @property
+    def name(self) -> str:
+        """The same for the same question, default, space, search, data and code; another study otherwise."""
+        kinds = {kind: self.params["cells"].get(kind) for kind in _kinds(self.config.space)}
+        study = [self.config.model_dump(mode="json", exclude=_FREE), kinds, fingerprint(self.recipe, self.data_sha256)]
+        digest = hashlib.sha256(json.dumps(study, sort_keys=True).encode()).hexdigest()
+        return f"{self.dataset}-{self.recipe.kind}-{digest[:12]}"
 
 
-def open_study(database: Path, recipe: Recipe, config: Tuning, data_sha256: str) -> optuna.Study:
+def read_plan(dataset: str, params: dict[str, Any], data_sha256: str) -> Plan:
+    """What params.yaml asks for.
+
+    Raises:
+        ConfigError: naming key, value and what is allowed; also where the space leads out of what a section allows.
+    """
+    config = validate(lookup("tuning", params), Tuning, "tuning")
+    recipe = read_recipe(dataset, config.cell, params, competitor="tuned")
+    check_space(recipe, config.space, params)
+    return Plan(recipe, config, params, data_sha256)
+
+
+def open_study(plan: Plan, root: Path) -> optuna.Study:
     """Create the study, or load it if this very study was begun before.
 
-    Sampler and pruner are pinned: what Optuna takes as its default may change. A trial whose process died is noticed by its
-    heartbeat and run again with the same parameters.
+    Args:
+        root: the project's folder.
+
+    Raises:
+        StudyError: if the storage can't be opened.
     """
-    database.parent.mkdir(parents=True, exist_ok=True)
-    study = config.model_dump(mode="json", exclude={"trials"})
-    digest = hashlib.sha256(json.dumps([study, fingerprint(recipe, data_sha256)], sort_keys=True).encode())
-    return optuna.create_study(
-        study_name=f"{recipe.dataset}-{recipe.kind}-{digest.hexdigest()[:12]}",
-        storage=RDBStorage(
-            f"sqlite:///{database}",
-            heartbeat_interval=_HEARTBEAT_S,
-            grace_period=_STALE_AFTER_S,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-        ),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=config.prune_after),
-        direction="maximize",
+    directions = ["maximize" if objective == "skill" else "minimize" for objective in plan.config.objectives]
+    study = optuna.create_study(
+        study_name=plan.name,
+        storage=open_storage(plan.config.storage, root),
+        pruner=make_pruner(plan.config),
+        directions=directions,
         load_if_exists=True,
     )
+    described = {
+        "dataset": plan.dataset,
+        "cell": plan.recipe.kind,
+        "data_sha256": plan.data_sha256,
+        "code_revision": code_revision(),
+        "config": plan.config.model_dump(mode="json", exclude={"storage"}),  # which may hold a password
+        "default": default_values(plan.recipe, plan.config.space),
+        "objectives": list(plan.config.objectives),
+    }
+    for name, value in described.items():
+        if study.user_attrs.get(name) != value:
+            study.set_user_attr(name, value)
+    return study
+
+
+def find_study(plan: Plan, root: Path) -> optuna.Study:
+    """The study of a plan, if it was begun.
+
+    Raises:
+        StudyError: if it wasn't, or the storage can't be opened.
+    """
+    storage = open_storage(plan.config.storage, root)
+    try:
+        return optuna.load_study(study_name=plan.name, storage=storage, pruner=make_pruner(plan.config))
+    except KeyError:
+        raise StudyError(
+            f"{plan.dataset}: no study of params.yaml as it is now, with these data and this code (it would be {plan.name}). "
+            f"Begin it: carrossel study run {plan.dataset}; or name one that carrossel study status shows by --study."
+        ) from None
 
 
 def run_study(
-    study: optuna.Study, bars: pd.DataFrame, recipe: Recipe, config: Tuning, *, data_sha256: str, open_run: OpenRun
-) -> Recipe:
-    """Run trials until the study has as many as asked, and return the best one's recipe with the full number of epochs.
+    plan: Plan,
+    bars: pd.DataFrame,
+    root: Path,
+    *,
+    open_run: OpenRun,
+    progress: Progress,
+    finish: Callable[[Journal, optuna.Study], None] | None = None,
+) -> optuna.Study:
+    """Run trials until the study has as many complete or pruned ones as asked.
 
-    The study is one tracked run, each trial a run below it. A trial sees training and validation windows; nothing of it is
-    ever computed on the test part. Its value is the best epoch's validation skill, 1 − MSE / MSE of 'tomorrow = today'.
+    Nothing from the test part's first row on is handed to a trial. What was finished before stays; a study that has all its
+    trials costs nothing more.
+
+    Args:
+        finish: called at the end with the study's run still open, such as to log its figures; not where nothing was run.
 
     Raises:
-        ConfigError: if the space leads out of what a section allows.
-        TrainingError: if no trial completes.
+        SeriesTooShort: if the bars don't hold the longest lookback of the space.
+        StudyError: if no trial completes, or the storage can't be written.
+        TrainingError: if the scheduler dies.
     """
-    check_space(recipe, config)
-    tags = {"cell": recipe.kind, "data_sha256": data_sha256}
-    with open_run(
-        recipe.dataset,
-        f"study {recipe.kind}",
-        key=study.study_name,
-        tags=tags,
-        resume_run_id=study.user_attrs.get("run_id"),
-    ) as parent:
-        study.set_user_attr("run_id", parent.run_id)
-
-        def objective(trial: optuna.Trial) -> float:
-            mine = draw(recipe, config, trial)
-            with open_run(
-                recipe.dataset,
-                f"trial {trial.number}",
-                key=f"{study.study_name}/{trial.number}",
-                tags=tags,
-                parent_run_id=parent.run_id,
-            ) as recorder:
-                recorder.params(trial.params)
-                return _run_trial(trial, bars, mine, recorder)
-
-        while _count(study, *_FINISHED) < config.trials and _count(study, TrialState.FAIL) < config.trials:
-            study.sampler = _sampler(config, len(study.trials))
-            study.optimize(objective, n_trials=1, catch=(TrainingError,))
-        if not _count(study, TrialState.COMPLETE):
-            raise TrainingError(
-                f"tune@{recipe.dataset}: none of {len(study.trials)} trials completed. Narrow tuning.space (learning rates first)."
-            )
-        parent.params({f"best.{key}": value for key, value in study.best_params.items()})
-        parent.metrics({"best_validation_skill": study.best_value, "trials": float(_count(study, *_FINISHED))})
-    return apply(recipe, study.best_params)
+    config, recipe = plan.config, plan.recipe
+    study = open_study(plan, root)
+    wanted = min(config.trials, count_grid(config)) if config.sampler == "grid" else config.trials
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))) >= wanted:
+        return study
+    rows = study_rows(bars, recipe, config.space, config.folds, plan.dataset)
+    scratch = root / ".carrossel" / "tuning" / plan.dataset
+    held = Held.share(plan.dataset, bars.iloc[: rows.end], rows.folds, scratch if config.scheduler is None else None)
+    tags = {"cell": recipe.kind, "data_sha256": plan.data_sha256}
+    with (
+        open_crew(config, held, scratch / "workers", "tuning") as crew,
+        open_journal(study, plan.dataset, recipe.kind, tags, open_run) as journal,
+    ):
+        draw_next, left = Samplers(config).for_trial, partial(points_left, config)
+        conduct([Ongoing(study, plan.label, wanted, partial(_job, plan), draw_next, journal, left)], crew, progress)
+        if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            raise StudyError(f"{plan.label}: {_why_none(study)}")
+        if finish:
+            finish(journal, study)
+    return study
 
 
-def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """One row per finished trial: number, state, value (validation skill) and the drawn values."""
-    table = study.trials_dataframe(attrs=("number", "state", "value", "params"))
-    return table[table["state"].isin([state.name for state in _FINISHED])]
+def best_trial(study: optuna.Study) -> FrozenTrial:
+    """The complete trial of the highest skill; of several as good the first.
+
+    Raises:
+        StudyError: if no trial is complete.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        raise StudyError(f"study {study.study_name} has no complete trial yet.")
+    return max(complete, key=lambda trial: (_skill(trial), -trial.number))
 
 
-def _sampler(config: Tuning, trial: int) -> optuna.samplers.TPESampler:
-    """A sampler for one trial, seeded by its number: a resumed study goes on where an undisturbed one would have been."""
-    return optuna.samplers.TPESampler(
-        n_startup_trials=config.startup_trials,
-        n_ei_candidates=24,
-        multivariate=True,
-        constant_liar=True,
-        seed=mix(config.seed, trial) % 2**32,
+def best_recipe(study: optuna.Study, plan: Plan) -> Recipe:
+    """The recipe of the best trial, with the full number of epochs.
+
+    Raises:
+        StudyError: see `best_trial`.
+    """
+    return apply(plan.recipe, best_trial(study).params, plan.params)
+
+
+def _job(plan: Plan, trial: optuna.Trial) -> Job:
+    recipe = draw(plan.recipe, plan.config.space, trial, plan.params)
+    training = recipe.training.model_copy(update={"epochs": plan.config.epochs})
+    return Job(
+        study=plan.name,
+        number=trial.number,
+        name=f"{plan.label} trial {trial.number}",
+        recipe=replace(recipe, training=training),
+        objectives=plan.config.objectives,
+        by_fold=plan.config.pruner == "wilcoxon",
     )
 
 
-def _run_trial(trial: optuna.Trial, bars: pd.DataFrame, recipe: Recipe, recorder: Recorder) -> float:
-    data = window_series(bars, recipe.windows, make_target(recipe.target), recipe.dataset)
-    pruning = Pruning(trial)
-    name = f"tune@{recipe.dataset} trial {trial.number}"
-    done = fit(data, recipe, recorder, name=name, callbacks=[pruning])
-    if pruning.pruned:
-        recorder.prune(f"after {len(done.history)} epochs, below the median of the trials before it")
-    best = max(row["validation_skill"] for row in done.history)
-    recorder.metrics({"best_validation_skill": best}, step=len(done.history))
-    if pruning.pruned:
-        raise optuna.TrialPruned
-    return best
+def _skill(trial: FrozenTrial) -> float:
+    return float(trial.values[0])  # noqa: PD011 - Optuna's trial, no frame
 
 
-def _count(study: optuna.Study, *states: TrialState) -> int:
-    return len(study.get_trials(deepcopy=False, states=states))
+def _kinds(space: dict[str, Space]) -> tuple[str, ...]:
+    return tuple(str(kind) for kind in space["cell.kind"].ends) if "cell.kind" in space else ()
+
+
+def _why_none(study: optuna.Study) -> str:
+    trials = study.get_trials(deepcopy=False)
+    reasons = [str(trial.user_attrs["reason"]) for trial in trials if "reason" in trial.user_attrs]
+    last = f"; the last: {reasons[-1]}" if reasons else ""
+    return f"none of {len(trials)} trials completed{last}. Narrow tuning.space (learning rates first)."

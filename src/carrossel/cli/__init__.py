@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import carrossel
+from carrossel.cli.errors import one_line_errors
+from carrossel.cli.study import app as study_app
 from carrossel.config import load_params, lookup, project_root
-from carrossel.errors import CarrosselError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import pandas as pd
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=carrossel.__doc__)
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except CarrosselError as error:
-        typer.echo(f"carrossel: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(1) from None
+app.add_typer(study_app, name="study")
 
 
 @app.command()
@@ -35,7 +27,7 @@ def check() -> None:
     """Check all of params.yaml."""
     from carrossel.params import check as check_params
 
-    with _one_line_errors():
+    with one_line_errors():
         check_params(load_params())
         typer.echo("params.yaml is valid.")
 
@@ -52,7 +44,7 @@ def probe(
     from carrossel.windows.question import read_question
 
     found = False
-    with _one_line_errors():
+    with one_line_errors():
         params = load_params()
         for name in [dataset] if dataset is not None else lookup("datasets", params):
             windows, target = read_question(name, params)
@@ -91,7 +83,7 @@ def track() -> None:
     from carrossel.tracking.relog import sync_project
 
     root = project_root()
-    with _one_line_errors():
+    with one_line_errors():
         logged = sync_project(root)
         for file in sorted(root.glob("reports/registered/*.json")):
             outcome = complete(file.stem, root=root, actor="carrossel track")
@@ -113,7 +105,7 @@ def history(
     from carrossel.online.ledger import open_ledger
     from carrossel.tracking.config import tracking_root
 
-    with _one_line_errors(), open_ledger(tracking_root()) as ledger:
+    with one_line_errors(), open_ledger(tracking_root()) as ledger:
         entries = ledger.entries(dataset)
     for entry in entries:
         typer.echo(json.dumps(entry.as_dict(), sort_keys=True) if as_json else entry.sentence())
@@ -129,7 +121,7 @@ def rollback(
     """Make the version that served before champion again."""
     from carrossel.online.promotion import rollback as roll_back
 
-    with _one_line_errors():
+    with one_line_errors():
         lookup(f"datasets.{dataset}", load_params())
         typer.echo(f"{dataset}: {roll_back(dataset, reason=reason, actor='carrossel rollback').reason}")
 
@@ -143,7 +135,7 @@ def forget(
     """Delete a version from the registry; one that serves, served before or was tried last is kept."""
     from carrossel.online.promotion import forget as forget_version
 
-    with _one_line_errors():
+    with one_line_errors():
         lookup(f"datasets.{dataset}", load_params())
         typer.echo(f"{dataset}: {forget_version(dataset, version, reason=reason, actor='carrossel forget')}")
 
@@ -158,7 +150,7 @@ def warm(
     from carrossel.params import check as check_params
     from carrossel.params import named_cells
 
-    with _one_line_errors():
+    with one_line_errors():
         kinds = None
         if not every:
             params = load_params()
@@ -178,7 +170,7 @@ def policy(
     from carrossel.online.policy.session import compare_policies
     from carrossel.tracking.mlflow_recorder import open_run
 
-    with _one_line_errors():
+    with one_line_errors():
         params = load_params()
         for name in [dataset] if dataset is not None else lookup("datasets", params):
             plan = read_plan(name, params)
@@ -197,7 +189,7 @@ def policy(
 def verdict() -> None:
     """Say in one sentence per dataset what the last evaluation found."""
     folder = project_root() / "reports" / "evaluation"
-    with _one_line_errors():
+    with one_line_errors():
         # A dataset that was removed from params.yaml leaves its last evaluation behind.
         files = [file for name in lookup("datasets", load_params()) if (file := folder / f"{name}.json").is_file()]
     if not files:
@@ -213,7 +205,7 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> 
     """Serve MLflow's pages on 127.0.0.1 from the project's own store."""
     from carrossel.tracking.ui import serve_ui
 
-    with _one_line_errors():
+    with one_line_errors():
         serve_ui(port)
 
 
@@ -228,7 +220,7 @@ def watch(
     """Forecast each new bar before it comes, score it when it has come, retrain when due."""
     from carrossel.online.watching import watch as watch_dataset
 
-    with _one_line_errors():
+    with one_line_errors():
         watch_dataset(dataset, project_root(), bars=bars, json=json_lines, once=once)
 
 
@@ -249,7 +241,7 @@ def retrain(
 
     if not once:
         raise typer.BadParameter("say --once; for again and again there is: carrossel schedule")
-    with _one_line_errors():
+    with one_line_errors():
         status = retrain_all(
             [dataset] if dataset else None, project_root(), clock=_now, actor=actor, tell=_dated("retrain")
         )
@@ -270,7 +262,7 @@ def schedule(
     from carrossel.online.retraining import BUSY
     from carrossel.online.scheduling import run_schedule
 
-    with _one_line_errors():
+    with one_line_errors():
         if dataset is not None:
             lookup(f"datasets.{dataset}", load_params())
         tell = _dated("schedule")
@@ -302,7 +294,7 @@ def serve(
     """Answer HTTP requests: raw bars in, the champion's forecast and interval out."""
     from carrossel.online.serving.server import serve as serve_forecasts
 
-    with _one_line_errors():
+    with one_line_errors():
         serve_forecasts(dataset, port, worker=worker)
 
 

@@ -1,0 +1,33 @@
+"""odyssey: random trials of every cell on one dataset, and what they tell; leaves reports/odyssey/."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from carrossel.bars.store import read_bars
+from carrossel.config import load_params, project_root
+from carrossel.files import sha256
+from carrossel.stage import run
+from carrossel.tracking.mlflow_recorder import open_run
+from carrossel.tuning.odyssey.page import write_report
+from carrossel.tuning.odyssey.plan import read_odyssey, read_plan
+from carrossel.tuning.odyssey.running import run_odyssey
+from carrossel.tuning.progress import make_progress
+
+
+def sail() -> None:
+    """Read section odyssey, the cells it names, windows, target, head and training; run what is missing, then write."""
+    root = project_root()
+    params = load_params()
+    path = root / "data" / "bars" / f"{read_odyssey(params).dataset}.parquet"
+    plan = read_plan(params, sha256(path))
+    finish = partial(write_report, root / "reports" / "odyssey", plan.config)
+    with make_progress() as progress:
+        report = run_odyssey(plan, read_bars(path), root, open_run=open_run, progress=progress, finish=finish)
+    for sentence in report.headlines:
+        print(sentence)
+
+
+if __name__ == "__main__":
+    run(sail, *sys.argv[1:], name="odyssey")

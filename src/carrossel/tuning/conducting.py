@@ -1,0 +1,230 @@
+"""The driver: asks Optuna for trials, hands them out, prunes, writes down how they ended; alone in doing so."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from carrossel.errors import CarrosselError, StudyError
+from carrossel.tuning.progress import Best
+from carrossel.tuning.storage import beating, first_number, give_up, is_dead, retry_stale
+from carrossel.tuning.trial import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import optuna
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
+
+    from carrossel.tuning.crew.base import Crew
+    from carrossel.tuning.journal import Journal
+    from carrossel.tuning.progress import Progress
+    from carrossel.tuning.storage import Heartbeats
+    from carrossel.tuning.trial import Job, Point
+
+T = TypeVar("T")
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_POLL_S, _LOOK_S = 0.5, 2.0
+_TRIES, _WAIT_S = 8, 0.5
+
+
+@dataclass(frozen=True)
+class Ongoing:
+    """A study and what the driver needs to go on with it.
+
+    Args:
+        label: what people call it, such as `tune@bitcoin`.
+        trials: complete or pruned trials it is to end with.
+        job: from a trial, by drawing its values.
+        sampler: who draws the trial of a number.
+        journal: its runs; None where trials aren't tracked.
+        left: how many trials may still be asked for, such as points of a grid; None where there is no end.
+    """
+
+    study: optuna.Study
+    label: str
+    trials: int
+    job: Callable[[optuna.Trial], Job]
+    sampler: Callable[[optuna.Study, int], BaseSampler]
+    journal: Journal | None = None
+    left: Callable[[optuna.Study], int | None] = lambda _: None
+
+    def look(self, *states: TrialState) -> list[FrozenTrial]:
+        """Trials in one of these states, whoever runs them; all of them if none is named."""
+        return _insist(lambda: self.study.get_trials(deepcopy=False, states=states or None))
+
+    def count(self, *states: TrialState) -> int:
+        """How many these are."""
+        return len(self.look(*states))
+
+    def next_number(self) -> int:
+        """Of the next trial's draw: a repeated trial draws nothing, so a disturbed study draws what an undisturbed one would."""
+        trials = self.look()
+        return sum(first_number(trial) == trial.number for trial in trials if trial.state != TrialState.WAITING)
+
+    def is_open(self) -> bool:
+        """Whether it still lacks trials, and some are still worth trying."""
+        return self.count(*FINISHED) < self.trials and len(self.failures()) < self.trials
+
+    def may_ask(self) -> bool:
+        """Whether another trial may be begun beside those that run."""
+        return self.is_open() and self.count(*FINISHED, TrialState.RUNNING) < self.trials and self._left() != 0
+
+    def _left(self) -> int | None:
+        return _insist(lambda: self.left(self.study))
+
+    def failures(self) -> list[FrozenTrial]:
+        """Trials that failed by themselves; those whose driver was killed were queued again."""
+        return [trial for trial in self.look(TrialState.FAIL) if "reason" in trial.user_attrs and not is_dead(trial)]
+
+
+def conduct(ongoing: Sequence[Ongoing], crew: Crew, progress: Progress) -> None:
+    """Run every study to the trials it asks for.
+
+    A trial that fails is replaced by another, until as many failed as were asked for. Trials of a driver that was killed are
+    queued again once their heartbeats are stale; those of a living one are waited for.
+
+    Args:
+        ongoing: all in one storage.
+
+    Raises:
+        TrainingError: if the crew can't go on; running trials are queued again.
+        StudyError: if the storage can't be written.
+    """
+    with beating(ongoing[0].study._storage) as beats:  # noqa: SLF001 - a study doesn't show what it was opened with
+        driver = _Driver(ongoing, progress, beats)
+        try:
+            while True:
+                crew.run(driver)
+                if not any(each.may_ask() or (each.is_open() and each.count(TrialState.RUNNING)) for each in ongoing):
+                    return
+                time.sleep(_POLL_S)  # for others' trials: a living driver's, or a killed one's that aren't stale yet
+        finally:
+            driver.give_back()
+
+
+@dataclass
+class _Running:
+    ongoing: Ongoing
+    trial: optuna.Trial
+    last_step: int = -1
+
+
+class _Driver:
+    """The desk that a crew works for; see `crew.base.Desk`."""
+
+    def __init__(self, ongoing: Sequence[Ongoing], progress: Progress, beats: Heartbeats) -> None:
+        self._ongoing, self._progress, self._beats = ongoing, progress, beats
+        self._running: dict[str, _Running] = {}
+        self._looked = float("-inf")
+
+    def next_job(self) -> Job | None:
+        self._wake_stale()
+        for each in self._ongoing:
+            while each.may_ask():
+                each.study.sampler = _insist(partial(each.sampler, each.study, each.next_number()))
+                trial = _insist(each.study.ask)
+                self._beats.add(trial._trial_id)  # noqa: SLF001 - heartbeats go by id, which a trial doesn't show
+                running = _Running(each, trial)
+                try:
+                    job = _insist(partial(each.job, trial))
+                except CarrosselError as error:
+                    self._end(running, Outcome("failed", reason=str(error)))
+                    continue
+                self._running[job.name] = running
+                self._progress.started(each.label, trial.number, trial.params)
+                return job
+        return None
+
+    def _wake_stale(self) -> None:
+        """Queue a killed driver's trials again; asked now and then, since it costs a query."""
+        if time.monotonic() - self._looked < _LOOK_S:
+            return
+        self._looked = time.monotonic()
+        for each in self._ongoing:
+            _insist(lambda each=each: retry_stale(each.study))
+
+    def report(self, job: Job, point: Point) -> bool:
+        running = self._running[job.name]
+        study, trial = running.ongoing.study, running.trial
+        self._progress.reported(running.ongoing.label, trial.number, point)
+        # A trial whose worker died begins anew on another and tells what was told before.
+        if len(study.directions) > 1 or point.step <= running.last_step:
+            return False
+        running.last_step = point.step
+
+        def prune() -> bool:
+            trial.report(point.value, point.step)
+            return trial.should_prune()
+
+        try:
+            return _insist(prune)
+        except UpdateFinishedTrialError:  # see _end
+            return True
+
+    def end(self, job: Job, outcome: Outcome) -> None:
+        self._end(self._running.pop(job.name), outcome)
+
+    def give_back(self) -> None:
+        """Queue what is still running again, with the same values; a driver that is killed leaves that to its heartbeats."""
+        for running in self._running.values():
+            # Where the database is what ended the driver, the heartbeats tell the next one.
+            with suppress(StorageInternalError, UpdateFinishedTrialError):
+                give_up(running.ongoing.study, running.trial)
+
+    def _end(self, running: _Running, outcome: Outcome) -> None:
+        each, trial = running.ongoing, running.trial
+        kept = {"seconds": round(outcome.seconds, 3), "parameters": outcome.parameters}
+        try:
+            for name, value in (kept | ({"reason": outcome.reason} if outcome.reason else {})).items():
+                _insist(lambda name=name, value=value: trial.set_user_attr(name, value))
+        except UpdateFinishedTrialError:
+            # Another driver took this one for dead, as after a laptop's sleep, and queued the trial again: there it counts.
+            self._beats.remove(trial._trial_id)  # noqa: SLF001 - see next_job
+            return
+        if each.journal:
+            each.journal.record(_insist(lambda: each.study.get_trials(deepcopy=True)[trial.number]), outcome)
+        _insist(lambda: _tell(each.study, trial, outcome))
+        self._beats.remove(trial._trial_id)  # noqa: SLF001 - see next_job
+        complete = each.look(TrialState.COMPLETE)
+        best = max(((one.values[0], -one.number) for one in complete), default=None)
+        self._progress.ended(
+            each.label,
+            trial.number,
+            outcome,
+            finished=each.count(*FINISHED),
+            trials=each.trials,
+            best=Best(-best[1], best[0]) if best else None,
+        )
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:
+    states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+    values = list(outcome.values) if outcome.state == "complete" else None
+    # A write that was repeated may have come through the first time.
+    study.tell(trial, values, state=states[outcome.state], skip_if_finished=True)
+
+
+def _insist(write: Callable[[], T]) -> T:
+    """Try again for a while: a database may be locked, full or away for a moment.
+
+    Raises:
+        StudyError: if it stays so.
+    """
+    for attempt in range(_TRIES):
+        try:
+            return write()
+        except StorageInternalError as error:
+            reason = " ".join(str(error.__cause__ or error).split())
+            time.sleep(_WAIT_S * attempt)
+    raise StudyError(
+        f"the studies' database can't be written: {reason[:300]}. Mend it and run again: finished trials are kept, running ones "
+        "are repeated."
+    )
