@@ -282,9 +282,9 @@ LADDER = {
 }
 
 
-def measure_ladder(say: Report, *, trials: int, epochs: int, rounds: int) -> float:
+def measure_ladder(say: Report, *, newest: int, trials: int, epochs: int, rounds: int) -> float:
     """Trials per hour of every rung; the times of the workers' over the plain loop's."""
-    bars = make_bars()
+    bars = make_bars().tail(newest).reset_index(drop=True)
     plan, pruned = plan_of(trials, epochs), plan_of(trials, epochs, "median")
     drawn = draws_of(plan)
     rows = study_rows(bars, plan.recipe, plan.config.space, 1, "bitcoin")
@@ -446,15 +446,15 @@ def main() -> int:
     warnings.filterwarnings("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     say = Report("tuning", "torch", "pytorch-lightning", "optuna", "numba")
-    trials, epochs, rounds = (4, 2, 1) if quick else (12, 4, 3)
+    newest, trials, epochs, rounds = (8_000, 4, 2, 1) if quick else (20_000, 12, 4, 3)
     busy = os.getloadavg()[0]
     say(
-        f"{trials} trials of {epochs} epochs, hourly bitcoin, lookback 48, 3 features; medians of {rounds} rounds; "
-        f"others kept {busy:.1f} of {os.cpu_count()} cores busy when it began"
+        f"{trials} trials of {epochs} epochs, newest {newest:,} hours of bitcoin, windows of 48, 3 features; {rounds} rounds; "
+        f"load {busy:.1f} on {os.cpu_count()} cores when it began"
     )
-    ratio = measure_ladder(say, trials=trials, epochs=epochs, rounds=rounds)
+    ratio = measure_ladder(say, newest=newest, trials=trials, epochs=epochs, rounds=rounds)
     say()
-    measure_batching(say, (16, 64) if quick else (16, 32, 64), (4,) if quick else (4, 8), 3 if quick else 9)
+    measure_batching(say, (32,) if quick else (16, 32, 64), (4,) if quick else (4, 8), 3 if quick else 9)
     say()
     say(
         f"tuning: {ratio:.2f} x the plain loop's trials per hour with {WORKERS} workers, nothing pruned (at least {GOAL:g})"
@@ -469,8 +469,8 @@ Each rung holds what the ones above it brought. `CPU s a trial` is of all proces
 any number of cores; workers bring the rest. Skills differ between the sides by the initial weights and the order of windows.
 
 What sharing saves in memory: 6,000,000 bars (336 MB of bars and folds, 144 MB of windows), two workers that have looked at
-everything once, anonymous memory of each above the 340 MB of its imports (2026-11-22): 88 and 90 MB where bars and windows are mapped,
-516 and 508 MB where bars are sent to each and windows made there.
+everything once, anonymous memory of each above the 340 MB of its imports (2026-11-22): 88 and 90 MB where bars and windows are
+mapped, 516 and 508 MB where bars are sent to each and windows made there.
 """
 
 

@@ -56,7 +56,7 @@ CHANGES: dict[str, Any] = {
 }
 COMMAND = (sys.executable, "-m", "carrossel", "study", "run", DATASET)
 VICTIMS = ("a worker", "the driver", "the driver and its workers")
-LONGEST_SECONDS = 600
+LONGEST_SECONDS = 1800
 DYING_SECONDS = 30
 
 
@@ -201,15 +201,17 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[str, psutil.Process]]:
         port = free.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
     dask = (sys.executable, "-m", "dask")
+    local = ("--host", "127.0.0.1", "--no-dashboard")
+    each = ("--nthreads", "1", "--local-directory", str(folder))
     commands = (
-        (*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"),
-        (*dask, "worker", address, "--nworkers", str(workers), "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
-        + ("--local-directory", str(folder)),
+        (*dask, "scheduler", *local, "--port", str(port)),
+        (*dask, "worker", address, *local, *each, "--nworkers", str(workers)),
     )
     with (folder / "cluster.txt").open("ab") as output:
         env = environment(folder / "disturbed", None)
         processes = [
-            subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=subprocess.STDOUT) for command in commands
+            subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=subprocess.STDOUT)
+            for command in commands
         ]
     nannies = psutil.Process(processes[1].pid)
     try:
@@ -354,7 +356,11 @@ def inspect_runs(finished: list[FrozenTrial], runs: list[Run]) -> list[tuple[str
             ", ".join(run.info.status for run in parents),
             [run.info.status for run in parents] == ["FINISHED"] and not strangers,
         ),
-        ("no number was logged twice", f"{sum(map(count_repeated, nested))} were", not any(map(count_repeated, nested))),
+        (
+            "no number was logged twice",
+            f"{sum(map(count_repeated, nested))} were",
+            not any(map(count_repeated, nested)),
+        ),
     ]
 
 
@@ -437,7 +443,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1, help="of moments and victims")
     parser.add_argument("--storage", help="URL of an empty PostgreSQL database; sqlite if not given")
-    parser.add_argument("--cluster", type=int, default=0, help="workers of a Dask cluster to run on, instead of the driver's own")
+    parser.add_argument(
+        "--cluster", type=int, default=0, help="workers of a Dask cluster to run on, instead of the driver's own"
+    )
     parser.add_argument("--keep", type=Path, help="make the projects here and leave them there")
     options = parser.parse_args()
     if options.quick:

@@ -9,7 +9,7 @@ from carrossel.bars.store import read_bars
 from carrossel.config import load_params, project_root
 from carrossel.files import sha256
 from carrossel.stage import run
-from carrossel.tracking.mlflow_recorder import open_run
+from carrossel.tracking.session import Session
 from carrossel.tuning.odyssey.page import write_report
 from carrossel.tuning.odyssey.plan import read_odyssey, read_plan
 from carrossel.tuning.odyssey.running import run_odyssey
@@ -24,7 +24,7 @@ def sail() -> None:
     plan = read_plan(params, sha256(path))
     finish = partial(write_report, root / "reports" / "odyssey", plan.config)
     with make_progress() as progress:
-        report = run_odyssey(plan, read_bars(path), root, open_run=open_run, progress=progress, finish=finish)
+        report = run_odyssey(plan, read_bars(path), root, open_run=Session(), progress=progress, finish=finish)
     for sentence in report.headlines:
         print(sentence)
 

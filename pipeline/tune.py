@@ -8,8 +8,8 @@ from carrossel.bars.store import read_bars
 from carrossel.config import load_params, project_root
 from carrossel.files import sha256
 from carrossel.stage import run
-from carrossel.tracking.mlflow_recorder import open_run
 from carrossel.tracking.relog import log_model_folder
+from carrossel.tracking.session import Session
 from carrossel.training.session import train
 from carrossel.tuning.progress import make_progress
 from carrossel.tuning.publishing import publish
@@ -22,6 +22,7 @@ def tune(dataset: str) -> None:
     root = project_root()
     path = root / "data" / "bars" / f"{dataset}.parquet"
     bars, data_sha256 = read_bars(path), sha256(path)
+    open_run = Session()
     plan = read_plan(dataset, load_params(), data_sha256)
     with make_progress() as progress:
         study = run_study(plan, bars, root, open_run=open_run, progress=progress)

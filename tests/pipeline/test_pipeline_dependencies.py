@@ -47,8 +47,10 @@ ALSO_THERE = {
     "src/carrossel/tracking/registry.py",
     "src/carrossel/tracking/reports.py",
     "src/carrossel/tracking/served_model.py",
+    "src/carrossel/tracking/session.py",
     "src/carrossel/tracking/ui.py",
     "src/carrossel/windows/table.py",
+    *(path.relative_to(ROOT).as_posix() for path in (SRC / "carrossel" / "tuning").rglob("*.py")),
 }
 SAMPLES = "src/carrossel/bars/samples"  # read as data: the embedded prices
 

@@ -1,7 +1,7 @@
 """An edit to one cell makes that cell's stages stale and no other: seen in the graph that DVC builds from dvc.yaml.
 
-The walk-forward and the memory exams take any cell, so DVC reruns them; the walk-forward then refits the edited cell alone
-(tests/walk_forward).
+The walk-forward, the odyssey and the memory exams take any cell, so DVC reruns them; the first two then refit the edited cell
+alone (tests/walk_forward, tests/tuning).
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ def expected(kind):
     names = {f"train@{dataset}-{kind}" for dataset in PARAMS["datasets"]}
     if kind == PARAMS["tuning"]["cell"]:
         names |= {f"tune@{dataset}" for dataset in PARAMS["datasets"]}
-    return names | {f"walk_forward@{dataset}" for dataset in PARAMS["datasets"]}
+    return names | {"odyssey", *(f"walk_forward@{dataset}" for dataset in PARAMS["datasets"])}
 
 
 def looking(kind):
@@ -63,7 +63,8 @@ def test_editing_one_datasets_section_leaves_the_others_alone(stages):
         for dataset in PARAMS["datasets"]:
             if f"datasets.{dataset}" in keys:
                 assert name.partition("@")[2].partition("-")[0] == dataset or (
-                    name == "units" and PARAMS["lab"]["dataset"] == dataset
+                    (name == "units" and PARAMS["lab"]["dataset"] == dataset)
+                    or (name == "odyssey" and PARAMS["odyssey"]["dataset"] == dataset)
                 )
 
 

@@ -85,8 +85,8 @@ def test_a_walk_forward_and_a_study_run_on_the_cluster(team):
     shell.run("cluster", project)
     walked = pd.read_parquet(project / "reports" / "walk_forward" / "bitcoin.parquet")
     assert set(walked["model"]) == {"drift", "ar"}
+    assert "best is trial" in shell.run("study", project)
     trials = "SELECT state FROM trials JOIN studies USING (study_id) WHERE study_name LIKE 'bitcoin-gru-%'"
     assert shell.run(f'psql -At studies -c "{trials}"', project).split() == ["COMPLETE"] * 3
     assert not (project / ".carrossel" / "studies.db").exists()
     assert any("libtorch" in part.path for each in machine.children(recursive=True) for part in each.memory_maps())
-    assert "3 of 3" in shell.run("study", project)

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -50,6 +50,7 @@ class Shell:
             "GIT_CONFIG_KEY_1": "user.email",
             "GIT_CONFIG_VALUE_1": "tester@example.org",
             "CUDA_VISIBLE_DEVICES": "",
+            "DVC_TEST": "true",  # neither analytics nor a look for updates
         }
 
     def _script(self, commands):
@@ -58,11 +59,21 @@ class Shell:
     def run(self, commands, folder, expect=0):
         """What a block, or plain commands, printed."""
         script = self._script(BLOCKS.get(commands, commands))
-        done = subprocess.run(
-            script, cwd=folder, env=self._environment, capture_output=True, text=True, timeout=240, check=False
-        )
-        said = done.stdout + done.stderr
-        assert done.returncode == expect, said
+        with subprocess.Popen(
+            script,
+            cwd=folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as shell:
+            try:
+                said, _ = shell.communicate(timeout=240)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(shell.pid, signal.SIGKILL)
+        assert shell.returncode == expect, said
         return said
 
     @contextmanager

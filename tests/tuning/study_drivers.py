@@ -11,11 +11,11 @@ from dataclasses import replace
 import psutil
 import sqlalchemy
 from optuna.trial import TrialState
-from studies import plan
 
 from carrossel.tuning import conducting, storage
 from carrossel.tuning.data import Held
 from carrossel.tuning.study import run_study
+from studies import plan
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 PRUNED_SIZES = {3, 5}
@@ -137,9 +137,7 @@ def age(root):
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
         if {"trials", "trial_heartbeats"} <= tables:
             database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00.000000'")
-            database.execute(
-                "UPDATE trials SET datetime_complete = '2020-01-01 00:00:00.000000' WHERE state = 'FAIL'"
-            )
+            database.execute("UPDATE trials SET datetime_complete = '2020-01-01 00:00:00.000000' WHERE state = 'FAIL'")
             database.commit()
 
 
@@ -156,7 +154,7 @@ def find_faults(study, tracked):
         tracked: the runs of its experiment, as MLflow has them.
     """
     wanted = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
-    told = [t for t in study.trials if t.state in FINISHED or "reason" in t.user_attrs and t.state == TrialState.FAIL]
+    told = [t for t in study.trials if t.state in FINISHED or ("reason" in t.user_attrs and t.state == TrialState.FAIL)]
     faults = [f"trial {t.number} is {t.state.name}" for t in study.trials if not t.state.is_finished()]
     runs = {run.info.run_id: run for run in tracked}
     parents = [run.info.status for run in tracked if "mlflow.parentRunId" not in run.data.tags]

@@ -172,7 +172,7 @@ def test_the_driver_writes_damaged_bars_anew_and_a_worker_says_they_are_gone(tmp
     held = share(bars, tmp_path)
     path = held.folder / "bars.safetensors"
     path.unlink()
-    with pytest.raises(StudyError, match=r"bars\.safetensors is gone or damaged\. Run the study again"):
+    with pytest.raises(StudyError, match=r"the bars there are gone or damaged\. Run the study again"):
         held.windowed(WINDOWS, TARGET, 0)
     path.write_bytes(b"half")
     assert share(bars, tmp_path) == held

@@ -21,9 +21,9 @@ from carrossel.tuning.odyssey.page import make_report, tabulate, write_report
 from carrossel.tuning.odyssey.plan import read_plan
 from carrossel.tuning.odyssey.running import run_odyssey
 from carrossel.tuning.odyssey.statistics import best_tenth, compare, order_cells, summarise
-from carrossel.tuning.odyssey.variance import explain, make_axes
 from carrossel.tuning.odyssey.words import tell_ablations, tell_differences, tell_variance
 from carrossel.tuning.trial import Outcome
+from carrossel.tuning.variance import explain, make_axes
 from studies import Quiet
 
 ROOT = Path(__file__).resolve().parents[2]

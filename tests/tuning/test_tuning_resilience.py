@@ -1,52 +1,30 @@
 """Drivers and workers are killed, databases fill up, trials go wrong: a study ends as if nobody had noticed."""
 
-import contextlib
 import errno
 import itertools
-import logging
-import multiprocessing
-import os
-import shutil
-import signal
 import sqlite3
 
-import dask
 import numpy as np
-import psutil
 import pytest
 import sqlalchemy
-import walks
-from distributed import LocalCluster
-from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
-from postgres import running_cluster
 from safetensors.numpy import load_file
 from study_drivers import (
-    PRUNED_SIZES,
-    Doomed,
     Quiet,
-    Treacherous,
     age,
-    drive,
-    find_faults,
-    find_repeated,
-    find_runs,
     finished_points,
-    impatient,
     make_plan,
 )
 
-from carrossel.errors import ConfigError, SeriesTooShort, StudyError
+from carrossel.errors import SeriesTooShort, StudyError
 from carrossel.recorder import MemoryRuns
 from carrossel.tuning import conducting, data, trial
 from carrossel.tuning import study as studying
-from carrossel.tuning.rows import study_rows
 from carrossel.tuning.study import open_study, run_study
 from carrossel.windows.tensor import window_series
 
 SIZES = {"kind": "int", "low": 2, "high": 7}
 GRID = {"trials": 6, "sampler": "grid", "space": {"cell.hidden_size": SIZES}}
-MANY = {**GRID, "trials": 12, "space": {**GRID["space"], "training.batch_size": {"kind": "categorical", "choices": [16, 32]}}}
 ALONE = {**GRID, "pruner": "none"}
 
 
@@ -73,7 +51,8 @@ def failed_runs(runs):
 
 
 def of_knob(key, *choices):
-    return {"trials": len(choices), "sampler": "grid", "pruner": "none", "space": {key: {"kind": "categorical", "choices": list(choices)}}}
+    space = {key: {"kind": "categorical", "choices": list(choices)}}
+    return {"trials": len(choices), "sampler": "grid", "pruner": "none", "space": space}
 
 
 @pytest.mark.parametrize(
@@ -206,7 +185,9 @@ def test_a_database_that_is_full_now_and_then_loses_nothing_and_counts_nothing_t
     assert len(runs.seen) == 7
 
 
-@pytest.mark.parametrize("table", ["trial_intermediate_values", "trial_user_attributes", "UPDATE trials", "trial_values"])
+@pytest.mark.parametrize(
+    "table", ["trial_intermediate_values", "trial_user_attributes", "UPDATE trials", "trial_values"]
+)
 def test_a_database_that_stays_full_ends_the_study_with_one_clear_error_and_the_next_driver_goes_on(
     tmp_path, make_bars, monkeypatch, patient, balk, table
 ):
@@ -280,155 +261,3 @@ def test_whatever_the_test_part_holds_changes_no_bit_of_a_study(tmp_path, make_b
         study = go(tmp_path / name, each, folds=folds, space=space)
         seen.append([(t.params, t.state, t.values, t.intermediate_values) for t in study.trials])
     assert seen[0] == seen[1]
-
-
-@pytest.fixture(scope="module")
-def processes():
-    """Processes that have imported everything, forked from one that did it once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["carrossel.tuning.study", "mlflow.store.tracking.sqlalchemy_store", "carrossel.tuning.crew.cluster"]
-    )
-    return context
-
-
-@pytest.fixture(scope="module")
-def empty_tracking(tmp_path_factory, processes):
-    """MLflow's tables take seconds to make: once for all tests."""
-    root = tmp_path_factory.mktemp("empty")
-    maker = processes.Process(target=make_tables, args=(root,))
-    maker.start()
-    maker.join()
-    return root / "mlflow.db"
-
-
-def make_tables(root):
-    from carrossel.tracking.config import Tracking
-    from carrossel.tracking.store import open_tracking
-
-    open_tracking(Tracking(), root)
-    with contextlib.closing(sqlite3.connect(root / "mlflow.db")) as database:
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the file alone is copied
-
-
-@pytest.fixture
-def root(tmp_path, empty_tracking, monkeypatch):
-    """A project's folder with a tracking store."""
-    (tmp_path / "params.yaml").write_text("seed: 1\n")
-    shutil.copyfile(empty_tracking, tmp_path / "mlflow.db")
-    for name in ("MLFLOW_TRACKING_URI", "CARROSSEL_STUDIES", "CARROSSEL_TRACKING_ROOT"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def driver(processes, root, make_bars):
-    """Runs a study in a driver of its own; its exit status."""
-
-    def run(changes, **options):
-        process = processes.Process(target=drive, args=(root, changes, make_bars(200)), kwargs=options)
-        process.start()
-        process.join(120)
-        assert process.exitcode is not None
-        return process.exitcode
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """What trials of the grid end with if nobody touches them."""
-    study = go(tmp_path_factory.mktemp("undisturbed"), walks.make_bars(200), **{**MANY, "pruner": "none"})
-    return {tuple(sorted(trial.params.items())): trial.value for trial in study.trials}
-
-
-def check(study, root, undisturbed, trials):
-    """What must hold of a study, whatever was done to it."""
-    points = finished_points(study)
-    assert len({drawn for drawn, _, _ in points}) == len(points) == trials
-    for drawn, state, value in points:
-        size = dict(drawn)["cell.hidden_size"]
-        assert state == ("PRUNED" if size in PRUNED_SIZES else "COMPLETE")
-        if state == "COMPLETE":
-            assert value == undisturbed[drawn]
-    assert find_faults(study, find_runs(root)) == []
-    assert find_repeated(root) == []
-
-
-MOMENTS = (5, 40, 3, 90, 60, 20, 8, 150)
-
-
-def test_a_driver_killed_before_any_write_loses_nothing_and_counts_nothing_twice(root, driver, undisturbed):
-    moments = iter(MOMENTS)
-    killed = 0
-    while (status := driver(MANY, deadline=next(moments, None))) == -signal.SIGKILL:
-        killed += 1
-        age(root)
-    assert status == 0
-    assert killed > 5
-    check(open_study(make_plan(**MANY), root), root, undisturbed, 12)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A Dask cluster of three workers; a task may kill one."""
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        LocalCluster(
-            n_workers=3,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            memory_limit=None,
-            local_directory=str(tmp_path_factory.mktemp("dask")),
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-    ):
-        yield cluster
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def url(request):
-    """URL of a studies' database; None for sqlite beside the project."""
-    if request.param == "sqlite":
-        yield None
-        return
-    with running_cluster() as found:
-        yield found
-
-
-def test_a_worker_and_then_the_driver_killed_on_a_cluster_of_three_leave_no_trace(
-    root, driver, cluster, undisturbed, url
-):
-    changes = {**MANY, "scheduler": cluster.scheduler_address, "storage": url}
-    victim = next(iter(cluster.workers.values())).pid
-    assert driver(changes, doom={"reported": 4, "other": victim, "ended": 6}) == -signal.SIGKILL
-    assert not psutil.pid_exists(victim)
-    assert driver(changes) == 0
-    check(open_study(make_plan(**changes), root), root, undisturbed, 12)
-
-
-def test_trials_that_kill_their_worker_or_fill_its_memory_or_disk_fail_alone(tmp_path, make_bars, cluster, monkeypatch):
-    monkeypatch.setattr(studying, "Held", Treacherous)
-    runs = MemoryRuns()
-    changes = of_knob("windows.lookback", 2, 3, 4, 5, 6)
-    study = go(tmp_path, make_bars(200), runs, **{**changes, "scheduler": cluster.scheduler_address})
-    assert sorted(states(study)) == ["COMPLETE", "COMPLETE", "FAIL", "FAIL", "FAIL"]
-    told = {t.params["windows.lookback"]: t.user_attrs["reason"] for t in study.trials if t.state == TrialState.FAIL}
-    assert "every worker that tried it died" in told[3]
-    assert told[4] == "MemoryError: Unable to allocate 8.00 EiB"
-    assert told[5] == "OSError: [Errno 28] No space left on device"
-    assert sorted(failed_runs(runs)) == sorted(told.values())
-
-
-def test_a_killed_driver_takes_its_own_workers_along_and_another_number_of_them_goes_on(root, driver, undisturbed):
-    survivors = root / "survivors.txt"
-    assert driver({**MANY, "workers": 2}, doom={"ended": 3, "survivors": survivors}) == -signal.SIGKILL
-    pids = [int(pid) for pid in survivors.read_text().split()]
-    assert len(pids) >= 2
-    alive = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-    assert not psutil.wait_procs(alive, timeout=60)[1]
-    assert driver(MANY) == 0
-    check(open_study(make_plan(**MANY), root), root, undisturbed, 12)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from carrossel.errors import SeriesTooShort
+from carrossel.targets.base import make_target
 from carrossel.tuning.rows import study_rows, widest
 from carrossel.windows.tensor import window_series
-from carrossel.targets.base import make_target
 from studies import RECIPE, tuning
 
 

@@ -37,6 +37,13 @@ def test_a_study_ends_with_the_trials_asked_for_and_the_best_ones_recipe(tmp_pat
     ]
 
 
+def test_the_default_is_the_first_trial_where_the_space_holds_it(tmp_path, make_bars):
+    study = run(tmp_path / "in", make_bars(200), trials=2)
+    assert study.trials[0].params == study.user_attrs["default"]
+    outside = {"cell.hidden_size": {"kind": "int", "low": 4, "high": 6}}
+    assert run(tmp_path / "out", make_bars(200), trials=1, space=outside).trials[0].params["cell.hidden_size"] >= 4
+
+
 def test_a_study_keeps_what_a_report_needs(tmp_path, make_bars):
     study = run(tmp_path, make_bars(200), pruner="none")
     assert study.user_attrs["dataset"] == "walk"

@@ -58,13 +58,13 @@ def run(
     Stop it with Ctrl-C, or kill it: nothing is lost, the same command goes on. Ends with 130 when stopped.
     """
     from carrossel.bars.store import read_bars
-    from carrossel.tracking.mlflow_recorder import open_run
+    from carrossel.tracking.session import Session
     from carrossel.tuning.progress import make_progress, percent
     from carrossel.tuning.publishing import known_verdict, publish
     from carrossel.tuning.report.writing import write_report
     from carrossel.tuning.study import best_trial, find_study, run_study
 
-    root = project_root()
+    root, open_run = project_root(), Session()
     with one_line_errors():
         plan = _plan(dataset, storage, trials=trials, workers=workers, scheduler=scheduler)
         bars = read_bars(_bars(root, dataset))

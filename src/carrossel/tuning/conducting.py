@@ -149,7 +149,7 @@ class _Driver:
             return
         self._looked = time.monotonic()
         for each in self._ongoing:
-            _insist(lambda each=each: retry_stale(each.study))
+            _insist(partial(retry_stale, each.study))
 
     def report(self, job: Job, point: Point) -> bool:
         running = self._running[job.name]
@@ -181,10 +181,10 @@ class _Driver:
 
     def _end(self, running: _Running, outcome: Outcome) -> None:
         each, trial = running.ongoing, running.trial
-        kept = {"seconds": round(outcome.seconds, 3), "parameters": outcome.parameters}
+        kept = {"seconds": round(outcome.seconds, 3), "parameters": outcome.parameters, "epochs": len(outcome.curve)}
         try:
             for name, value in (kept | ({"reason": outcome.reason} if outcome.reason else {})).items():
-                _insist(lambda name=name, value=value: trial.set_user_attr(name, value))
+                _insist(partial(trial.set_user_attr, name, value))
         except UpdateFinishedTrialError:
             # Another driver took this one for dead, as after a laptop's sleep, and queued the trial again: there it counts.
             self._beats.remove(trial._trial_id)  # noqa: SLF001 - see next_job

@@ -166,7 +166,9 @@ class Tuning(Where):
         if len(self.objectives) > 1 and self.pruner != "none":
             raise ValueError(f"pruner = {self.pruner}: several objectives can't be pruned; set pruner: none")
         if self.sampler == "cmaes" and all(isinstance(space, Choices) or space.when for space in self.space.values()):
-            raise ValueError("sampler = cmaes moves ranges of numbers without `when`; the space has none: choose tpe or random")
+            raise ValueError(
+                "sampler = cmaes moves ranges of numbers without `when`; the space has none: choose tpe or random"
+            )
         if len(self.objectives) > 1 and self.sampler == "cmaes":
             raise ValueError("sampler = cmaes knows one objective; choose tpe, gp, random or grid")
         if self.pruner == "wilcoxon" and self.folds < 2:  # noqa: PLR2004 - a test of pairs

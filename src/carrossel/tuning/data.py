@@ -119,11 +119,13 @@ class Held:
 
 @lru_cache(maxsize=2)
 def _read_series(held: Held) -> Series:
-    if held.travelling is not None or held.folder is None:
-        return held.travelling or Series(pd.DataFrame(), ())
-    found = _map(held.folder / _BARS, held.digest)
+    if held.travelling is not None:
+        return held.travelling
+    found = _map(held.folder / _BARS, held.digest) if held.folder else None
     if found is None:
-        raise StudyError(f"{held.folder / _BARS} is gone or damaged. Run the study again: it goes on where it was.")
+        raise StudyError(
+            f"{held.folder}: the bars there are gone or damaged. Run the study again: it goes on where it was."
+        )
     return _unpack(found, held.folds)
 
 

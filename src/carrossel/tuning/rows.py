@@ -67,7 +67,7 @@ def study_rows(bars: pd.DataFrame, recipe: Recipe, space: Mapping[str, Space], f
     lookback, furthest = windows.lookback, windows.horizons[-1]
     origins = complete_origins(present, lookback, furthest)
     origins = origins[answered[origins]]
-    cut = []
+    cut: list[Split] = []
     for before, block in TimeSeriesSplit(folds).split(np.empty(end)):
         start, stop = len(before), int(block[-1]) + 1
         split = Split(

@@ -119,6 +119,18 @@ def default_values(recipe: Recipe, space: Mapping[str, Space]) -> dict[str, Choi
     }
 
 
+def holds(space: Mapping[str, Space], values: Mapping[str, Choice]) -> bool:
+    """Whether a trial might draw these values."""
+    return all(_may_draw(knob, values[key]) for key, knob in space.items() if key in values)
+
+
+def _may_draw(knob: Space, value: Choice) -> bool:
+    if knob.values is not None:
+        return value in knob.values
+    low, high = knob.ends
+    return isinstance(value, int | float) and low <= value <= high  # type: ignore[operator]  # a range's ends are numbers
+
+
 def _contexts(key: str, space: Mapping[str, Space]) -> Iterator[dict[str, Choice]]:
     """Values of other keys that this one must be allowed beside: those it waits for, and every kind of cell."""
     parents = dict(space[key].when)

@@ -10,13 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from carrossel.config import lookup, validate
 from carrossel.errors import StudyError
 from carrossel.revision import code_revision
 from carrossel.training.config import read_recipe
-from carrossel.training.fingerprint import fingerprint
 from carrossel.tuning.conducting import Ongoing, conduct
 from carrossel.tuning.config import Tuning
 from carrossel.tuning.crew import open_crew
@@ -24,7 +24,8 @@ from carrossel.tuning.data import Held
 from carrossel.tuning.journal import open_journal
 from carrossel.tuning.rows import study_rows
 from carrossel.tuning.samplers import Samplers, count_grid, make_pruner, points_left
-from carrossel.tuning.space import apply, check_space, default_values, draw
+from carrossel.tuning.source import digest_trial
+from carrossel.tuning.space import apply, check_space, default_values, draw, holds
 from carrossel.tuning.storage import open_storage
 from carrossel.tuning.trial import Job
 
@@ -77,8 +78,9 @@ class Plan:
     @property
     def name(self) -> str:
         """The same for the same question, default, space, search, data and code; another study otherwise."""
-        kinds = {kind: self.params["cells"].get(kind) for kind in _kinds(self.config.space)}
-        study = [self.config.model_dump(mode="json", exclude=_FREE), kinds, fingerprint(self.recipe, self.data_sha256)]
+        kinds = _kinds(self.config.space) or (self.recipe.kind,)
+        code = {kind: [self.params["cells"].get(kind), digest_trial(kind)] for kind in kinds}
+        study = [self.config.model_dump(mode="json", exclude=_FREE), self.recipe.as_dict(), self.data_sha256, code]
         digest = hashlib.sha256(json.dumps(study, sort_keys=True).encode()).hexdigest()
         return f"{self.dataset}-{self.recipe.kind}-{digest[:12]}"
 
@@ -104,7 +106,8 @@ def open_study(plan: Plan, root: Path) -> optuna.Study:
     Raises:
         StudyError: if the storage can't be opened.
     """
-    directions = ["maximize" if objective == "skill" else "minimize" for objective in plan.config.objectives]
+    up, down = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+    directions = [up if objective == "skill" else down for objective in plan.config.objectives]
     study = optuna.create_study(
         study_name=plan.name,
         storage=open_storage(plan.config.storage, root),
@@ -112,7 +115,7 @@ def open_study(plan: Plan, root: Path) -> optuna.Study:
         directions=directions,
         load_if_exists=True,
     )
-    described = {
+    described: dict[str, Any] = {
         "dataset": plan.dataset,
         "cell": plan.recipe.kind,
         "data_sha256": plan.data_sha256,
@@ -124,6 +127,9 @@ def open_study(plan: Plan, root: Path) -> optuna.Study:
     for name, value in described.items():
         if study.user_attrs.get(name) != value:
             study.set_user_attr(name, value)
+    # The default goes first, so that its own validation skill stands beside the best one's.
+    if plan.config.sampler != "grid" and not study.trials and holds(plan.config.space, described["default"]):
+        study.enqueue_trial(described["default"])
     return study
 
 

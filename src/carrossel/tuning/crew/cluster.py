@@ -41,14 +41,14 @@ class Cluster:
     def __init__(self, client: Client, held: Held, section: str) -> None:
         self._client, self._section = client, section
         self._topic = f"carrossel-{uuid.uuid4().hex}"
-        self._inbox: SimpleQueue[Future | dict[str, Any]] = SimpleQueue()
+        self._inbox: SimpleQueue[Future[Outcome] | dict[str, Any]] = SimpleQueue()
         client.subscribe_topic(self._topic, lambda event: self._inbox.put(event[1]))
         # As a task of its own, not scattered: scattered data dies with its worker, a task's result is made again.
         self._held = client.submit(_hold, held, pure=False)
 
     def run(self, desk: Desk) -> None:
         """See `Crew`."""
-        running: dict[Future, Job] = {}
+        running: dict[Future[Outcome], Job] = {}
         while True:
             while len(running) <= self._threads() and (job := desk.next_job()):
                 future = self._client.submit(_run, self._held, job, self._topic, pure=False)
@@ -59,19 +59,20 @@ class Cluster:
             item = self._inbox.get()
             if isinstance(item, dict):
                 self._answer(desk, {job.name: job for job in running.values()}, item)
-            elif (job := running.pop(item, None)) is not None:  # type: ignore[assignment]  # None is for who isn't ours
+            elif item in running:
+                job = running.pop(item)
                 desk.end(job, self._outcome(item, job))
                 item.release()
 
     def _threads(self) -> int:
-        return max(sum(self._client.nthreads().values()), 1)
+        return max(int(sum(self._client.nthreads().values())), 1)
 
     def _answer(self, desk: Desk, jobs: dict[str, Job], said: dict[str, Any]) -> None:
         job = jobs.get(said["name"])
         stop = job is not None and desk.report(job, Point(*said["point"]))
         self._client.run(_hear, said["id"], stop, workers=[said["worker"]], wait=False, on_error="ignore")
 
-    def _outcome(self, future: Future, job: Job) -> Outcome:
+    def _outcome(self, future: Future[Outcome], job: Job) -> Outcome:
         try:
             return result_of(future, job.name, self._section)
         except TrainingError as error:

@@ -11,8 +11,8 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 
 from carrossel.evaluation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILLION, look, new_figure
 from carrossel.tuning.odyssey.statistics import FEWEST, best_tenth, complete, order_cells
-from carrossel.tuning.odyssey.variance import CELL
 from carrossel.tuning.odyssey.words import foretells, say_key
+from carrossel.tuning.variance import CELL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from carrossel.tuning.odyssey.statistics import Comparison
-    from carrossel.tuning.odyssey.variance import Axis, Explained
+    from carrossel.tuning.variance import Axis, Explained
 
 _PALE = "#D9D9D9"
 _SINGLES = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", VERMILLION, "#F0E442")

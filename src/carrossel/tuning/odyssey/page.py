@@ -15,7 +15,6 @@ from carrossel.evaluation.figures import render_png
 from carrossel.files import replacing, replacing_folder, write_text
 from carrossel.tuning.odyssey.figures import draw_distributions, draw_interplay, draw_marginals, draw_shares
 from carrossel.tuning.odyssey.statistics import compare, complete, order_cells, summarise
-from carrossel.tuning.odyssey.variance import explain, make_axes
 from carrossel.tuning.odyssey.words import (
     foretells,
     say_key,
@@ -25,6 +24,7 @@ from carrossel.tuning.odyssey.words import (
     tell_differences,
     tell_variance,
 )
+from carrossel.tuning.variance import explain, make_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from carrossel.recorder import Recorder
     from carrossel.tuning.odyssey.config import Odyssey
-    from carrossel.tuning.odyssey.variance import Explained
+    from carrossel.tuning.variance import Explained
 
 _DPI = 120
 _ALL = "all"

@@ -5,24 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import carrossel
 from carrossel import cells
 from carrossel.config import lookup, validate
 from carrossel.errors import ConfigError
 from carrossel.training.config import Recipe, read_recipe
 from carrossel.tuning.odyssey.config import Odyssey
+from carrossel.tuning.source import digest_trial
 from carrossel.tuning.space import check_space
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-# What a trial runs through; of the cells its own file and what all of them share.
-_ROOMS = ("targets", "windows", "forecaster", "diagnostics", "training")
-_FILES = ("tuning/data.py", "tuning/rows.py", "tuning/space.py", "tuning/trial.py")
 _QUESTION = {"epochs", "folds", "seed", "space"}
 
 
@@ -51,7 +43,7 @@ class Plan:
             section, _, name = key.partition(".")
             fixed[section] = {knob: value for knob, value in fixed[section].items() if knob != name}
         asked = self.config.model_dump(mode="json", include=_QUESTION)
-        values = [cell, fixed, asked, self.data_sha256, _digest(cell)]
+        values = [cell, fixed, asked, self.data_sha256, digest_trial(cell)]
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
         return f"odyssey-{self.config.dataset}-{cell}-{digest[:12]}"
 
@@ -91,22 +83,3 @@ def _read(config: Odyssey, cell: str, params: dict[str, Any]) -> Recipe:
     # A worker has one thread and no GPU, so that a trial gives the same numbers wherever it runs.
     fixed = {"epochs": config.epochs, "threads": 1, "accelerator": "cpu"}
     return replace(recipe, training=recipe.training.model_copy(update=fixed))
-
-
-@cache
-def _digest(cell: str) -> str:
-    """Digest of the source of a cell's trials, as it was when first asked: an edit belongs to the next process."""
-    package = Path(carrossel.__file__).parent
-    files = [file for room in _ROOMS for file in (package / room).rglob("*.py")]
-    files += [package / name for name in _FILES]
-    files += list(_of_cell(package / "cells", cell))
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.relative_to(package).as_posix().encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _of_cell(room: Path, cell: str) -> Iterator[Path]:
-    others = set(cells.registry.kinds()) - {cell}
-    return (file for file in room.rglob("*.py") if file.parent != room or file.stem not in others)

@@ -9,7 +9,7 @@ import numpy as np
 from carrossel.evaluation.comparison.formats import percent
 from carrossel.evaluation.verdicts import format_p, format_percent
 from carrossel.tuning.odyssey.statistics import FEWEST, SURE, best_tenth, complete, order_cells
-from carrossel.tuning.odyssey.variance import CELL
+from carrossel.tuning.variance import CELL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from carrossel.tuning.odyssey.config import Odyssey
     from carrossel.tuning.odyssey.statistics import Comparison
-    from carrossel.tuning.odyssey.variance import Axis, Explained
+    from carrossel.tuning.variance import Axis, Explained
 
 # What the paper's variants take away from its LSTM.
 _TAKEN = {

@@ -19,9 +19,9 @@ from optuna.trial import TrialState
 from carrossel.evaluation.comparison.figures import label_skill
 from carrossel.evaluation.figures import BLACK, BLUE, GREY, ORANGE, VERMILLION, look, new_figure
 from carrossel.tuning.config import LIST_SEPARATOR
-from carrossel.tuning.odyssey.variance import FEWEST
 from carrossel.tuning.report.findings import fence, find
 from carrossel.tuning.report.tables import format_value
+from carrossel.tuning.variance import FEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from optuna.distributions import BaseDistribution
 
-    from carrossel.tuning.odyssey.variance import Explained
     from carrossel.tuning.report.findings import Findings
+    from carrossel.tuning.variance import Explained
 
 _COLUMNS = 4  # panels beside one another
 _CONTOUR_KEYS = 3

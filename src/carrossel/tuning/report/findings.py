@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from carrossel.tuning.odyssey.variance import CELL, FEWEST, Axis, explain
+from carrossel.tuning.variance import CELL, FEWEST, Axis, explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-    from carrossel.tuning.odyssey.variance import Explained
+    from carrossel.tuning.variance import Explained
 
 ENOUGH = 20
 """Complete trials below which shares of variance are mostly noise."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState
 
 from carrossel.evaluation.verdicts import format_skill
-from carrossel.tuning.odyssey.variance import FEWEST
 from carrossel.tuning.report.findings import ENOUGH, NO_REASON, REPEATED
+from carrossel.tuning.variance import FEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ import pytest
 from optuna.importance._fanova._tree import _FanovaTree
 
 from carrossel.tuning.config import Choices, FloatRange, IntRange
-from carrossel.tuning.odyssey.variance import Forest, explain, make_axes
+from carrossel.tuning.variance import Forest, explain, make_axes
 
 SPACE = {
     "training.learning_rate": FloatRange(kind="float", low=1e-4, high=1e-2, log=True),
