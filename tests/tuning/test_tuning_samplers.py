@@ -131,7 +131,7 @@ def test_a_grid_visits_each_point_exactly_once_although_trials_are_killed():
     study = begin(config)
     visited = []
     for turn in range(100):
-        if not points_left(config, study):
+        if not points_left(config, study.trials):
             break
         if turn == 5:  # killed before it drew anything
             study.sampler = Samplers(config).for_trial(study, turn)
@@ -154,7 +154,7 @@ def test_a_trial_of_the_grid_that_failed_by_itself_isnt_tried_again():
     config = tuning("grid")
     study = begin(config)
     study.tell(ask(study, config), state=TrialState.FAIL)
-    assert points_left(config, study) == 23
+    assert points_left(config, study.trials) == 23
 
 
 def test_the_order_of_a_grid_is_drawn_from_the_seed():
@@ -169,7 +169,7 @@ def test_behind_the_last_point_of_a_grid_is_nothing():
     run(config, 24, study)
     with pytest.raises(StudyError, match="24 points were all tried"):
         ask(study, config)
-    assert points_left(tuning("random"), study) is None
+    assert points_left(tuning("random"), study.trials) is None
 
 
 def hill(values):

@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
@@ -17,7 +18,7 @@ from carrossel.tuning.storage import beating, first_number, give_up, is_dead, re
 from carrossel.tuning.trial import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import optuna
     from optuna.samplers import BaseSampler
@@ -54,35 +55,25 @@ class Ongoing:
     job: Callable[[optuna.Trial], Job]
     sampler: Callable[[optuna.Study, int], BaseSampler]
     journal: Journal | None = None
-    left: Callable[[optuna.Study], int | None] = lambda _: None
+    left: Callable[[Sequence[FrozenTrial]], int | None] = lambda _: None
 
     def look(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in one of these states, whoever runs them; all of them if none is named."""
         return _insist(lambda: self.study.get_trials(deepcopy=False, states=states or None))
 
-    def count(self, *states: TrialState) -> int:
-        """How many these are."""
-        return len(self.look(*states))
-
-    def next_number(self) -> int:
-        """Of the next trial's draw: a repeated trial draws nothing, so a disturbed study draws what an undisturbed one would."""
-        trials = self.look()
-        return sum(first_number(trial) == trial.number for trial in trials if trial.state != TrialState.WAITING)
-
-    def is_open(self) -> bool:
-        """Whether it still lacks trials, and some are still worth trying."""
-        return self.count(*FINISHED) < self.trials and len(self.failures()) < self.trials
-
-    def may_ask(self) -> bool:
+    def may_ask(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether another trial may be begun beside those that run."""
-        return self.is_open() and self.count(*FINISHED, TrialState.RUNNING) < self.trials and self._left() != 0
+        begun = count(trials, *FINISHED, TrialState.RUNNING)
+        return self._is_open(trials) and begun < self.trials and self.left(trials) != 0
 
-    def _left(self) -> int | None:
-        return _insist(lambda: self.left(self.study))
+    def is_done(self) -> bool:
+        """Whether nothing is left to begin or to wait for."""
+        trials = self.look()
+        return not (self.may_ask(trials) or (self._is_open(trials) and count(trials, TrialState.RUNNING)))
 
-    def failures(self) -> list[FrozenTrial]:
-        """Trials that failed by themselves; those whose driver was killed were queued again."""
-        return [trial for trial in self.look(TrialState.FAIL) if "reason" in trial.user_attrs and not is_dead(trial)]
+    def _is_open(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether it still lacks trials, and some are still worth trying."""
+        return count(trials, *FINISHED) < self.trials and _count_failures(trials) < self.trials
 
 
 def conduct(ongoing: Sequence[Ongoing], crew: Crew, progress: Progress) -> None:
@@ -103,7 +94,7 @@ def conduct(ongoing: Sequence[Ongoing], crew: Crew, progress: Progress) -> None:
         try:
             while True:
                 crew.run(driver)
-                if not any(each.may_ask() or (each.is_open() and each.count(TrialState.RUNNING)) for each in ongoing):
+                if all(each.is_done() for each in ongoing):
                     return
                 time.sleep(_POLL_S)  # for others' trials: a living driver's, or a killed one's that aren't stale yet
         finally:
@@ -115,6 +106,12 @@ class _Running:
     ongoing: Ongoing
     trial: optuna.Trial
     last_step: int = -1
+
+    def note(self, step: int, value: float) -> None:
+        """Write an intermediate value down, once."""
+        if step > self.last_step and len(self.ongoing.study.directions) == 1:
+            self.trial.report(value, step)
+            self.last_step = step
 
 
 class _Driver:
@@ -128,8 +125,8 @@ class _Driver:
     def next_job(self) -> Job | None:
         self._wake_stale()
         for each in self._ongoing:
-            while each.may_ask():
-                each.study.sampler = _insist(partial(each.sampler, each.study, each.next_number()))
+            while each.may_ask(trials := each.look()):
+                each.study.sampler = _insist(partial(each.sampler, each.study, _next_number(trials)))
                 trial = _insist(each.study.ask)
                 self._beats.add(trial._trial_id)  # noqa: SLF001 - heartbeats go by id, which a trial doesn't show
                 running = _Running(each, trial)
@@ -153,24 +150,23 @@ class _Driver:
 
     def report(self, job: Job, point: Point) -> bool:
         running = self._running[job.name]
-        study, trial = running.ongoing.study, running.trial
-        self._progress.reported(running.ongoing.label, trial.number, point)
+        self._progress.reported(running.ongoing.label, running.trial.number, point)
         # A trial whose worker died begins anew on another and tells what was told before.
-        if len(study.directions) > 1 or point.step <= running.last_step:
+        if not job.prunable or point.step <= running.last_step:
             return False
-        running.last_step = point.step
-
-        def prune() -> bool:
-            trial.report(point.value, point.step)
-            return trial.should_prune()
-
         try:
-            return _insist(prune)
+            _insist(partial(running.note, point.step, point.value))
+            return _insist(running.trial.should_prune)
         except UpdateFinishedTrialError:  # see _end
             return True
 
     def end(self, job: Job, outcome: Outcome) -> None:
-        self._end(self._running.pop(job.name), outcome)
+        running = self._running.pop(job.name)
+        # What wasn't told on the way, as nothing could come of it, or was lost on it.
+        values: dict[int, list[float]] = {}
+        for point in outcome.curve:
+            values.setdefault(point.step, []).append(point.skill if job.by_fold else point.value)
+        self._end(running, outcome, {step: max(found) for step, found in values.items()})
 
     def give_back(self) -> None:
         """Queue what is still running again, with the same values; a driver that is killed leaves that to its heartbeats."""
@@ -179,10 +175,12 @@ class _Driver:
             with suppress(StorageInternalError, UpdateFinishedTrialError):
                 give_up(running.ongoing.study, running.trial)
 
-    def _end(self, running: _Running, outcome: Outcome) -> None:
+    def _end(self, running: _Running, outcome: Outcome, curve: Mapping[int, float] = MappingProxyType({})) -> None:
         each, trial = running.ongoing, running.trial
-        kept = {"seconds": round(outcome.seconds, 3), "parameters": outcome.parameters, "epochs": len(outcome.curve)}
+        kept: dict[str, float | str] = {"seconds": round(outcome.seconds, 3), "parameters": outcome.parameters, "epochs": len(outcome.curve)}
         try:
+            for step, value in curve.items():
+                _insist(partial(running.note, step, value))
             for name, value in (kept | ({"reason": outcome.reason} if outcome.reason else {})).items():
                 _insist(partial(trial.set_user_attr, name, value))
         except UpdateFinishedTrialError:
@@ -193,16 +191,34 @@ class _Driver:
             each.journal.record(_insist(lambda: each.study.get_trials(deepcopy=True)[trial.number]), outcome)
         _insist(lambda: _tell(each.study, trial, outcome))
         self._beats.remove(trial._trial_id)  # noqa: SLF001 - see next_job
-        complete = each.look(TrialState.COMPLETE)
+        finished = each.look(*FINISHED)
+        complete = (one for one in finished if one.state == TrialState.COMPLETE)
         best = max(((one.values[0], -one.number) for one in complete), default=None)
         self._progress.ended(
             each.label,
             trial.number,
             outcome,
-            finished=each.count(*FINISHED),
+            finished=len(finished),
             trials=each.trials,
             best=Best(-best[1], best[0]) if best else None,
         )
+
+
+def count(trials: Iterable[FrozenTrial], *states: TrialState) -> int:
+    """How many are in one of these states."""
+    return sum(trial.state in states for trial in trials)
+
+
+def _count_failures(trials: Iterable[FrozenTrial]) -> int:
+    """Trials that failed by themselves; those whose driver was killed were queued again."""
+    return sum(
+        trial.state == TrialState.FAIL and "reason" in trial.user_attrs and not is_dead(trial) for trial in trials
+    )
+
+
+def _next_number(trials: Iterable[FrozenTrial]) -> int:
+    """Of the next trial's draw: a repeated trial draws nothing, so a disturbed study draws what an undisturbed one would."""
+    return sum(first_number(trial) == trial.number for trial in trials if trial.state != TrialState.WAITING)
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:

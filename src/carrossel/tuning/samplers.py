@@ -17,7 +17,7 @@ from carrossel.forecaster.module import mix
 from carrossel.tuning.config import Choices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
@@ -109,11 +109,10 @@ def count_grid(config: Tuning) -> int:
     return math.prod(len(space.values or ()) for space in config.space.values())
 
 
-def points_left(config: Tuning, study: Study) -> int | None:
+def points_left(config: Tuning, trials: Sequence[FrozenTrial]) -> int | None:
     """Trials that may still be asked for: points nobody began, and what is queued; None where there is no end."""
     if config.sampler != "grid":
         return None
-    trials = study.get_trials(deepcopy=False)
     queued = sum(trial.state == TrialState.WAITING for trial in trials)
     return max(count_grid(config) - len(list(_begun(trials))), 0) + queued
 

@@ -224,6 +224,7 @@ def _job(plan: Plan, trial: optuna.Trial) -> Job:
         recipe=replace(recipe, training=training),
         objectives=plan.config.objectives,
         by_fold=plan.config.pruner == "wilcoxon",
+        prunable=plan.config.pruner != "none",
     )
 
 

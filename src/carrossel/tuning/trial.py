@@ -53,6 +53,7 @@ class Job:
         name: what messages call it, such as `tune@bitcoin trial 3`.
         recipe: with the trial's epochs.
         by_fold: report folds, not epochs.
+        prunable: whether a report may end it.
     """
 
     study: str
@@ -61,6 +62,7 @@ class Job:
     recipe: Recipe
     objectives: tuple[Objective, ...] = ("skill",)
     by_fold: bool = False
+    prunable: bool = True
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ class Cluster:
     def _answer(self, desk: Desk, jobs: dict[str, Job], said: dict[str, Any]) -> None:
         job = jobs.get(said["name"])
         stop = job is not None and desk.report(job, Point(*said["point"]))
-        self._client.run(_hear, said["id"], stop, workers=[said["worker"]], wait=False, on_error="ignore")
+        if "id" in said:
+            self._client.run(_hear, said["id"], stop, workers=[said["worker"]], wait=False, on_error="ignore")
 
     def _outcome(self, future: Future[Outcome], job: Job) -> Outcome:
         try:
@@ -102,6 +103,9 @@ def _run(held: Held, job: Job, topic: str) -> Outcome:
     worker = get_worker()
 
     def report(point: Point) -> bool:
+        if not job.prunable:
+            worker.log_event(topic, {"name": job.name, "point": list(point)})
+            return False
         word, heard = threading.Event(), list[bool]()
         told = uuid.uuid4().hex
         _words[told] = (word, heard)

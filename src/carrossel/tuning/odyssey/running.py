@@ -189,6 +189,7 @@ def _job(plan: Plan, cell: str, trial: optuna.Trial) -> Job:
         number=trial.number,
         name=f"odyssey {cell} trial {trial.number}",
         recipe=draw(plan.recipes[cell], plan.config.space, trial, plan.params),
+        prunable=False,
     )
 
 
