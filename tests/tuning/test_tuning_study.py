@@ -51,7 +51,7 @@ def test_a_study_keeps_what_a_report_needs(tmp_path, make_bars):
     assert study.user_attrs["data_sha256"] == "hash"
     assert "storage" not in study.user_attrs["config"]
     for trial in study.trials:
-        assert list(trial.intermediate_values) == [0, 1]
+        assert list(trial.intermediate_values) == [1, 2]
         assert trial.value == max(trial.intermediate_values.values())
         assert trial.user_attrs["seconds"] > 0
         # rnn: W_x, W_h and b of h units, then the head's line
@@ -118,7 +118,7 @@ def test_a_pruned_trial_is_counted_and_says_when(tmp_path, make_bars, monkeypatc
     study = run(tmp_path, make_bars(200), runs)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
     assert study.trials[1].user_attrs["reason"] == "after 1 epoch, behind the trials before it"
-    assert list(study.trials[1].intermediate_values) == [0]
+    assert list(study.trials[1].intermediate_values) == [1]
 
 
 def test_skill_is_the_median_of_the_folds_best_epochs(tmp_path, make_bars, monkeypatch):
@@ -135,7 +135,7 @@ def test_skill_is_the_median_of_the_folds_best_epochs(tmp_path, make_bars, monke
         folds = skills[f"tune@walk trial {trial.number}"]
         assert len(folds) == 3
         assert trial.value == np.median(folds)
-        assert list(trial.intermediate_values) == [0, 1, 2, 3, 4, 5]
+        assert list(trial.intermediate_values) == [1, 2, 3, 4, 5, 6]
 
 
 def test_wilcoxon_is_told_each_folds_own_skill(tmp_path, make_bars):

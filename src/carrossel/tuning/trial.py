@@ -29,7 +29,8 @@ class Point(NamedTuple):
     """What a trial knows after an epoch.
 
     Args:
-        step: fold * epochs + epoch; of a study whose pruner compares folds, the fold, once per fold.
+        step: epochs spent, fold * epochs + epoch + 1, so that rungs count what a trial cost; of a study whose pruner compares
+            folds, the fold.
         skill: of this epoch on this fold's validation part, 1 − MSE / MSE of 'tomorrow = today'.
         value: what the pruner compares: median of the finished folds' best skills and the best of this one so far.
     """
@@ -100,7 +101,7 @@ class _Progress:
     def add(self, epoch: int, skill: float, train_loss: float, validation_loss: float) -> None:
         self.best = max(self.best, skill)
         fold = len(self.finished)
-        step = fold if self.job.by_fold else fold * self.job.recipe.training.epochs + epoch
+        step = fold if self.job.by_fold else fold * self.job.recipe.training.epochs + epoch + 1
         value = median([*self.finished, self.best])
         self.curve.append(Point(step, fold, epoch, skill, value, train_loss, validation_loss))
         if not self.job.by_fold:
