@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASET = "drill"
-SIZES, EPOCHS, PRUNE_AFTER = (1, 2, 3, 4, 6, 8), 3, 1
+SIZES, EPOCHS, PRUNE_AFTER = (1, 2, 3, 4, 6, 8), 3, 2
 CHANGES: dict[str, Any] = {
     "datasets": {
         DATASET: {
@@ -408,12 +408,14 @@ def drill(options: argparse.Namespace, folder: Path) -> list[tuple[str, str, boo
     usual = run_undisturbed(alone, None)
     print(f"left alone: {options.trials} trials in {usual:.1f} s", flush=True)
     make_project(root, options.trials, workers=2, pruner="median")
+    # Slow enough for trials to end between two kills, fast enough for the study not to be done before the last.
+    pace = 1.5 * usual / options.kills
     if options.cluster:
         with cluster(folder, options.cluster) as (address, nannies):
             make_scheduled(root, address)
-            done = disturb(root, options.storage, options.kills, draw, usual / 3, nannies)
+            done = disturb(root, options.storage, options.kills, draw, pace, nannies)
     else:
-        done = disturb(root, options.storage, options.kills, draw, usual / 3, None)
+        done = disturb(root, options.storage, options.kills, draw, pace, None)
     left = find_left_behind(root)
     print(", ".join(f"{who}: {count}" for who, count in sorted(done.kills.items())) or "nobody was killed", flush=True)
     before = len(load(root, options.storage).trials)

@@ -40,7 +40,11 @@ def run(work: Callable[..., None], *arguments: str, name: str) -> None:
         with FileLock(lock, timeout=5):
             work(*arguments)
     except Timeout:
-        _fail(name, f"another process is running this stage (lock {lock}). Wait for it or end it, then run again.")
+        _fail(
+            name,
+            f"another process is at this work, the stage itself or a command that stands in for it (lock {lock}). "
+            "Wait for it or end it, then run again.",
+        )
     except CarrosselError as error:
         _fail(name, " ".join(str(error).split()))
     except OSError as error:

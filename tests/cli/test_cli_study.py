@@ -43,6 +43,7 @@ def walk(project, make_bars, monkeypatch):
     }
     params["windows"].update(lookback=4, features=["log_return"])
     params["cells"] = {"rnn": {"hidden_size": 3}}
+    params["training"]["learning_rate"] = 0.02  # outside the space: the default isn't queued before trials made by hand
     params["tuning"] = {"cell": "rnn", "trials": 2, "epochs": 1, "space": SPACE}
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     (project / "data" / "bars").mkdir(parents=True)
@@ -107,7 +108,7 @@ def test_best_stands_beside_the_default_and_as_an_experiment(walk):
     assert [line.split() for line in lines[2:5]] == [
         ["default", "best"],
         ["cell.hidden_size", "3", "4"],
-        ["training.learning_rate", "0.002", "0.004"],
+        ["training.learning_rate", "0.02", "0.004"],
     ]
     assert lines[-1] == (
         "Train with it: dvc exp run train@walk-rnn -S cells.rnn.hidden_size=4 -S training.learning_rate=0.004"
@@ -159,7 +160,7 @@ def test_a_report_keeps_the_verdict_on_what_is_still_the_best(walk):
 
 def test_a_run_goes_to_its_end_and_a_larger_one_adds_what_it_lacks(walk, monkeypatch):
     runs = MemoryRuns()
-    monkeypatch.setattr("carrossel.tracking.mlflow_recorder.open_run", runs)
+    monkeypatch.setattr("carrossel.tracking.session.Session", lambda: runs)
     done = run("run", "walk", "--trials", "1")
     assert done.exit_code == 0, done.output
     assert "tune@walk: 1/1 trial 0 complete: skill " in done.stderr

@@ -63,7 +63,7 @@ def test_the_same_stage_does_not_run_twice_at_once(run_stage):
     first.kill()
     first.communicate()
     assert second.returncode == 1
-    assert "another process is running this stage" in error
+    assert "another process is at this work" in error
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")

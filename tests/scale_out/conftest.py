@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 from sqlalchemy import make_url
-from written_commands import LOCAL, answers, free_port, wait_until
+from written_commands import LOCAL, Shell, answers, free_port, wait_until
 
 from postgres import running_cluster
 
@@ -16,15 +16,15 @@ PASSWORD = "mine: §, $ and 'quotes'"  # noqa: S105 - of a database that lives f
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "unguessable"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster():
     with running_cluster() as url:
         yield url
 
 
-@pytest.fixture(scope="module")
-def database(cluster):
-    """Variables with which libpq reaches a PostgreSQL as its user carrossel, who must say a password."""
+@pytest.fixture(scope="session")
+def database(cluster, tmp_path_factory):
+    """Variables with which libpq reaches a PostgreSQL with the page's databases as carrossel, who must say a password."""
     url = make_url(cluster)
     home = Path(str(url.query["host"]))
     sql = f"CREATE ROLE carrossel LOGIN CREATEDB PASSWORD '{PASSWORD.replace(chr(39), chr(39) * 2)}'"
@@ -32,10 +32,13 @@ def database(cluster):
     for statement in (sql, "SELECT pg_reload_conf()"):
         environment = {**os.environ, "PGHOST": str(home), "PGUSER": url.username, "PGDATABASE": url.database}
         subprocess.run(["psql", "--quiet", "-c", statement], env=environment, check=True, stdout=subprocess.DEVNULL)
-    return {"PGHOST": home, "PGUSER": "carrossel", "PGPASSWORD": PASSWORD}
+    reach = {"PGHOST": home, "PGUSER": "carrossel", "PGPASSWORD": PASSWORD}
+    folder = tmp_path_factory.mktemp("databases")
+    Shell(folder, "hub.env", reach).run("databases", folder)
+    return reach
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def s3(tmp_path_factory):
     """Variables of a server of S3 and an empty bucket on it."""
     folder = tmp_path_factory.mktemp("s3")
@@ -71,7 +74,7 @@ def open_s3(variables):
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stored(s3):
     """Names of what is in the bucket."""
 

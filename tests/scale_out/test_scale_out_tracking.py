@@ -24,7 +24,6 @@ def hub(database, s3, tmp_path_factory):
         "MLFLOW_AUTH_CONFIG_PATH": folder / "auth.ini",
     }
     shell = Shell(folder, "hub.env", values)
-    shell.run("databases", folder)
     with shell.serve("server", folder) as server:
         address = f"http://{LOCAL}:{values['MLFLOW_PORT']}"
         wait_until(answers(f"{address}/health"), server)

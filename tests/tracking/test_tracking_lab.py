@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from carrossel.cli import app
-from carrossel.errors import LabError
-from carrossel.tracking.lab import sync_lab
+from carrossel.errors import LabError, StudyError
+from carrossel.tracking.lab import sync_lab, sync_odyssey
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,3 +73,19 @@ def test_track_logs_the_lab(tmp_path: Path) -> None:
     assert said.exit_code == 0, said.output
     assert "MLflow has the lab's run." in said.output
     assert (tmp_path / "mlruns" / "lab").is_dir()
+    assert "odyssey" not in said.output
+
+
+def test_the_odysseys_report_is_a_run_that_is_found_again(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "reports" / "odyssey"
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "shares.png").write_bytes(b"png")
+    (folder / "cells.csv").write_text("cell,trials,best,best_tenth_median,median\ngru,10,0.3,0.2,0.1\n")
+    first = sync_odyssey(tmp_path, store=store)
+    assert sync_odyssey(tmp_path, store=store) == first
+    run = store.client.get_run(str(first))
+    assert run.data.metrics == {"gru/best": 0.3, "gru/best_tenth_median": 0.2, "gru/median": 0.1}
+    assert (tmp_path / "mlruns" / "odyssey" / str(first) / "artifacts" / "figures" / "shares.png").is_file()
+    (folder / "cells.csv").write_text("cell,trials\ngru,10\n")
+    with pytest.raises(StudyError, match=r"cells\.csv can't be read .*Run: dvc repro odyssey"):
+        sync_odyssey(tmp_path, store=store)

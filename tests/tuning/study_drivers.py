@@ -47,7 +47,9 @@ class Doomed(Quiet):
     def reported(self, *_, **__):
         self._seen["reported"] += 1
         if self._seen["reported"] == self._reported:
-            os.kill(self._other, signal.SIGKILL)
+            victim = psutil.Process(self._other)
+            victim.kill()
+            victim.wait(60)
 
     def ended(self, *_, **__):
         self._seen["ended"] += 1
@@ -121,13 +123,6 @@ def die_after(commits):
     sqlalchemy.event.listen(sqlalchemy.Engine, "commit", count)
 
 
-def count_commits():
-    """A list that grows by one with each commit of this process."""
-    seen = []
-    sqlalchemy.event.listen(sqlalchemy.Engine, "commit", lambda _: seen.append(1))
-    return seen
-
-
 def age(root):
     """Let everything in the studies' database be of long ago, so that nobody waits for what died."""
     file = root / ".carrossel" / "studies.db"
@@ -148,7 +143,7 @@ def finished_points(study):
 
 
 def find_faults(study, tracked):
-    """What doesn't hold of a finished study of 60 or 6 trials: nothing runs or waits, one run each in the right state.
+    """What doesn't hold of a finished study: nothing runs or waits, one run each in the right state.
 
     Args:
         tracked: the runs of its experiment, as MLflow has them.
@@ -178,12 +173,14 @@ def find_faults(study, tracked):
 
 
 def find_runs(root):
-    """Every run of the study's experiment, and of each the metrics that have a step twice."""
+    """Every run of the study's experiment."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("walk")
-    return list(client.search_runs([experiment.experiment_id])) if experiment else []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's tables and queries, of which SQLAlchemy has much to say
+        client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name("walk")
+        return list(client.search_runs([experiment.experiment_id])) if experiment else []
 
 
 def find_repeated(root):

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::optuna.exceptions.ExperimentalWarning"
 )  # retries; the version is pinned
 TAGS = {"cell": "rnn", "data_sha256": "d"}
-CURVE = (Point(0, 0, 0, 0.1, 0.1, 3.0, 2.0), Point(1, 0, 1, 0.3, 0.3, 2.0, 1.5))
+CURVE = (Point(1, 0, 0, 0.1, 0.1, 3.0, 2.0), Point(2, 0, 1, 0.3, 0.3, 2.0, 1.5))
 COMPLETE = Outcome("complete", (0.3,), CURVE, seconds=1.5, parameters=17)
 PRUNED = Outcome("pruned", (), CURVE, "behind", 0.5, 17)
 FAILED = Outcome("failed", (), (), "the loss became nan", 0.25)
@@ -74,8 +74,8 @@ def test_each_trial_that_ended_has_a_run_below_the_studys(study):
     assert failed.seen_tags == {**TAGS, "failed": "the loss became nan"}
     first = {"skill": 0.1, "value": 0.1, "train_loss": 3.0, "validation_loss": 2.0}
     last = {"skill": 0.3, "value": 0.3, "train_loss": 2.0, "validation_loss": 1.5, "parameters": 17.0}
-    assert complete.seen_metrics == [(0, first), (1, {**last, "seconds": 1.5, "validation_skill": 0.3})]
-    assert pruned.seen_metrics == [(0, first), (1, {**last, "seconds": 0.5, "validation_skill": 0.3})]
+    assert complete.seen_metrics == [(1, first), (2, {**last, "seconds": 1.5, "validation_skill": 0.3})]
+    assert pruned.seen_metrics == [(1, first), (2, {**last, "seconds": 0.5, "validation_skill": 0.3})]
     assert failed.seen_metrics == [(0, {"seconds": 0.25, "parameters": 0.0})]
 
 
@@ -83,8 +83,8 @@ def test_figures_that_are_no_numbers_are_left_out(study):
     runs = MemoryRuns()
     nan = float("nan")
     with open_journal(study, "walk", "rnn", TAGS, runs) as journal:
-        end(study, journal, Outcome("failed", (), (Point(0, 0, 0, nan, float("-inf"), nan, 2.0),), "nan", 1.0, 5))
-    assert runs.seen[1][2].seen_metrics == [(0, {"validation_loss": 2.0, "seconds": 1.0, "parameters": 5.0})]
+        end(study, journal, Outcome("failed", (), (Point(1, 0, 0, nan, float("-inf"), nan, 2.0),), "nan", 1.0, 5))
+    assert runs.seen[1][2].seen_metrics == [(1, {"validation_loss": 2.0, "seconds": 1.0, "parameters": 5.0})]
 
 
 def test_epochs_of_one_fold_that_is_one_step_follow_each_other(study):

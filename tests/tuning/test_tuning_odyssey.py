@@ -12,9 +12,9 @@ from scipy.stats import ttest_ind
 from carrossel.config import load_params
 from carrossel.errors import ConfigError, StudyError
 from carrossel.recorder import MemoryRecorder, MemoryRuns
+from carrossel.tuning import source
 from carrossel.tuning.conducting import conduct
 from carrossel.tuning.crew import alone
-from carrossel.tuning.odyssey import plan as planning
 from carrossel.tuning.odyssey import running
 from carrossel.tuning.odyssey.config import Odyssey
 from carrossel.tuning.odyssey.page import make_report, tabulate, write_report
@@ -31,6 +31,14 @@ SPACE = {
     "cell.hidden_size": {"kind": "int", "low": 2, "high": 4},
     "training.learning_rate": {"kind": "float", "low": 0.001, "high": 0.1, "log": True},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("carrossel.tuning.variance._TREES", 16)
+        patch.setattr("carrossel.tuning.odyssey.page._DPI", 25)
+        yield
 
 
 @pytest.fixture
@@ -108,11 +116,11 @@ def test_an_edited_cell_repeats_its_own_trials_alone(params, tmp_path, monkeypat
     for name in ("cells/base.py", "cells/rnn.py", "cells/nog.py", "tuning/trial.py"):
         (room / name).parent.mkdir(parents=True, exist_ok=True)
         (room / name).write_text("before")
-    monkeypatch.setattr(planning.carrossel, "__file__", str(room / "__init__.py"))
-    monkeypatch.setattr(planning, "_FILES", ("tuning/trial.py",))
+    monkeypatch.setattr(source.carrossel, "__file__", str(room / "__init__.py"))
+    monkeypatch.setattr(source, "_FILES", ("tuning/trial.py",))
 
     def names():
-        planning._digest.cache_clear()
+        source.digest_trial.cache_clear()
         plan = read_plan(params, "hash")
         return [plan.name("rnn"), plan.name("nog")]
 
@@ -123,7 +131,7 @@ def test_an_edited_cell_repeats_its_own_trials_alone(params, tmp_path, monkeypat
     assert edited[1] != before[1]
     (room / "cells/base.py").write_text("after")
     assert not set(names()) & set(edited)
-    planning._digest.cache_clear()
+    source.digest_trial.cache_clear()
 
 
 @pytest.mark.parametrize(

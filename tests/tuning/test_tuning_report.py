@@ -106,12 +106,12 @@ def settled_study():
             study,
             drawn(n),
             [skill],
-            curve={s: skill - 0.01 / (s + 1) for s in range(9)},
+            curve={step: skill - 0.01 / step for step in range(1, 10)},
             seconds=2.0 + n % 3,
             parameters=99,
         )
-    add(study, drawn(24), state=TrialState.PRUNED, curve={0: -0.03, 1: -0.02}, reason="behind", seconds=0.5)
-    add(study, drawn(25), state=TrialState.PRUNED, curve={0: -0.04, 1: -0.03}, reason="behind", seconds=0.5)
+    add(study, drawn(24), state=TrialState.PRUNED, curve={1: -0.03, 2: -0.02}, reason="behind", seconds=0.5)
+    add(study, drawn(25), state=TrialState.PRUNED, curve={1: -0.04, 2: -0.03}, reason="behind", seconds=0.5)
     for _ in range(2):
         add(study, drawn(26), state=TrialState.FAIL, reason="out of memory", seconds=0.1)
     add(study, drawn(27), state=TrialState.FAIL)
@@ -119,6 +119,13 @@ def settled_study():
     add(study, drawn(28), state=TrialState.FAIL)
     add(study, drawn(28), [0.0001], system={"retry_history": [28], "failed_trial": 28}, seconds=2.0)
     return study
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_forests():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("carrossel.tuning.variance._TREES", 16)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +138,9 @@ def folder(settled, tmp_path_factory):
     folder = tmp_path_factory.mktemp("reports") / "walk"
     folder.mkdir()
     (folder / "old.txt").touch()
-    write_report(settled, folder, VERDICT, PARAMS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("carrossel.tuning.report.writing.render_png", lambda figure, dpi: render_png(figure, dpi // 5))
+        write_report(settled, folder, VERDICT, PARAMS)
     return folder
 
 
@@ -218,7 +227,7 @@ def test_a_study_of_failures_tells_their_reasons_and_draws_nothing():
 
 def test_one_trial_is_shown_and_nothing_concluded_from_it():
     study = new_study()
-    add(study, drawn(1), [0.001], curve={0: 0.001})
+    add(study, drawn(1), [0.001], curve={1: 0.001})
     found = find(study)
     drawn_figures = figures(study)
     render_png(drawn_figures["history"], dpi=20)
@@ -298,6 +307,30 @@ def test_the_default_is_shown_beside_the_best_with_its_skill_if_it_was_tried():
     ]
 
 
+def test_a_default_that_was_pruned_is_said_to_be():
+    study = new_study()
+    add(study, ABOUT["default"], state=TrialState.PRUNED, curve={1: -0.1})
+    add(study, {**ABOUT["default"], "cell.hidden_size": 64}, [0.003])
+    found = find(study)
+    assert tell_best(found).startswith("Trial 1 is best: validation skill +0.3 %; the default was pruned.")
+    assert tell_importance(found)[0].endswith("Pruned trials don't count here.")
+    assert tell_trials(found)[-1] == "Drawn by chance; the default first; pruned by ASHA (Li et al. 2020)."
+
+
+def test_a_default_of_another_cell_is_known_by_what_it_draws():
+    study = new_study(default={**ABOUT["default"], "cell.forget_bias": 1.0})  # which a gru doesn't draw
+    add(study, ABOUT["default"], [0.001])
+    add(study, drawn(1), [0.003])
+    assert find(study).default_trial.number == 0
+
+
+def test_learning_curves_begin_at_the_first_epoch_and_the_first_fold():
+    for pruner, curve in (("median", {1: 0.1, 2: 0.2}), ("wilcoxon", {0: 0.1, 1: 0.2})):
+        study = new_study(config={"pruner": pruner, "epochs": 2, "folds": 2})
+        add(study, drawn(1), [0.2], curve=curve)
+        assert list(draw_learning_curves(find(study)).axes[0].lines[0].get_xdata()) == [1, 2]
+
+
 def test_without_a_verdict_the_page_says_how_to_get_one():
     assert "dvc repro tune@walk" in tell_verdict(find(new_study()), None)
 
@@ -310,7 +343,7 @@ def test_who_drew_and_pruned_and_how_long_trials_took(settled):
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband"])
 def test_rungs_are_where_the_pruner_compares(pruner):
-    config = {"cell": "lstm", "pruner": pruner, "epochs": 10, "prune_after": 2}
+    config = {"cell": "lstm", "pruner": pruner, "epochs": 6, "prune_after": 2}  # the last rung is a trial's last epoch
     space = {"cell.hidden_size": {"kind": "int", "low": 1, "high": 2}}
     pinned = make_pruner(validate({**config, "space": space}, Tuning, "tuning"))
     first, factor = pinned._min_resource, pinned._reduction_factor

@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from carrossel.config import validate
-from carrossel.errors import StudyError
+from carrossel.errors import ConfigError, StudyError
 from carrossel.tuning.config import Tuning
 from carrossel.tuning.samplers import Samplers, count_grid, make_pruner, points_left
 from carrossel.tuning.storage import open_storage, queue_again
@@ -232,8 +232,8 @@ def test_cmaes_writes_no_pickle_to_the_database_and_reads_none_from_it(tmp_path)
 
 
 def test_cmaes_needs_a_number():
-    with pytest.raises(StudyError, match="choose tpe or random"):
-        Samplers(tuning("cmaes", space={"cell.kind": SPACE["cell.kind"]}))
+    with pytest.raises(ConfigError, match="choose tpe or random"):
+        tuning("cmaes", space={"cell.kind": SPACE["cell.kind"]})
 
 
 def reports(curves, **changes):

@@ -154,7 +154,10 @@ def test_an_impossible_range_is_named(spec, message):
         ({"objectives": ["skill", "latency"], "pruner": "none", "sampler": "cmaes"}, "knows one objective"),
         ({"pruner": "wilcoxon"}, "compares folds"),
         ({"sampler": "grid"}, r"space\.training\.learning_rate needs a step"),
-        ({"sampler": "cmaes", "space": {"cell.layers": {"kind": "categorical", "choices": [1, 2]}}}, "the space has none"),
+        (
+            {"sampler": "cmaes", "space": {"cell.layers": {"kind": "categorical", "choices": [1, 2]}}},
+            "the space has none",
+        ),
         ({"sampler": "hope"}, r"tuning\.sampler = 'hope'"),
         ({"pruner": "shears"}, r"tuning\.pruner = 'shears'"),
     ],

@@ -121,6 +121,14 @@ def test_a_pruned_trial_is_counted_and_says_when(tmp_path, make_bars, monkeypatc
     assert list(study.trials[1].intermediate_values) == [1]
 
 
+def test_the_default_is_never_pruned_nor_is_a_trial_that_ran_to_its_end(tmp_path, make_bars, monkeypatch):
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: True)
+    study = run(tmp_path / "early", make_bars(200))
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.PRUNED]
+    once = run(tmp_path / "once", make_bars(200), epochs=1)
+    assert {trial.state for trial in once.trials} == {TrialState.COMPLETE}
+
+
 def test_skill_is_the_median_of_the_folds_best_epochs(tmp_path, make_bars, monkeypatch):
     skills = {}
 

@@ -79,7 +79,7 @@ def schema(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Pa
 def track() -> None:
     """Make the MLflow server show every result: log again what it lacks, complete pending registrations."""
     from carrossel.online.promotion import complete
-    from carrossel.tracking.lab import sync_lab
+    from carrossel.tracking.lab import sync_lab, sync_odyssey
     from carrossel.tracking.relog import sync_project
 
     root = project_root()
@@ -93,6 +93,8 @@ def track() -> None:
         typer.echo(f"MLflow has all {len(logged)} runs" + (f"; logged again: {', '.join(again)}." if again else "."))
         if sync_lab(root):
             typer.echo("MLflow has the lab's run.")
+        if sync_odyssey(root):
+            typer.echo("MLflow has the odyssey's run.")
 
 
 @app.command()

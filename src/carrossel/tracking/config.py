@@ -26,7 +26,7 @@ class Tracking(Section):
     uri: str | None = Field(
         default=None,
         min_length=1,
-        description="MLflow tracking URI: an http(s) server or a database such as postgresql+psycopg2://host/name. "
+        description="MLflow tracking URI: an http(s) server or a database such as postgresql+psycopg://host/name. "
         "Null: a sqlite file mlflow.db in the project's folder. The variable MLFLOW_TRACKING_URI wins over both; keep "
         "passwords there or in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, never in params.yaml.",
     )

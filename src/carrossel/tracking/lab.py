@@ -1,4 +1,4 @@
-"""What the cell lab leaves, as one run: exams as metrics, and every table, figure and page."""
+"""What the cell lab and the odyssey leave, as one run each: their figures as metrics, and every table, figure and page."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from carrossel.errors import LabError
+from carrossel.errors import LabError, StudyError
 from carrossel.files import sha256
 from carrossel.tracking.mlflow_recorder import KEY_TAG, open_run
 from carrossel.tracking.relog import find_run
 from carrossel.tracking.store import open_tracking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
 
     from carrossel.tracking.store import Store
 
-EXPERIMENT = "lab"  # exams belong to no dataset
-RUN_NAME = "lab"
+LAB = "lab"  # name of folder, experiment and run; exams belong to no dataset
+ODYSSEY = "odyssey"
+_SKILLS = ("best", "best_tenth_median", "median")
 _SUFFIXES = (".csv", ".png", ".html")
 _REFUSED = re.compile(r"[^\w\-. ]", re.ASCII)  # in names of metrics
 _MOST = 1000  # metrics that MLflow takes at once
 
 
-def lab_files(root: Path) -> list[Path]:
-    """Tables, figures and pages under `reports/lab`, sorted; hidden ones are half-written."""
-    folder = root / "reports" / "lab"
+def result_files(folder: Path) -> list[Path]:
+    """Tables, figures and pages under a folder of reports, sorted; hidden ones are half-written."""
     return sorted(
         file
         for file in folder.rglob("*")
@@ -62,6 +63,15 @@ def exam_metrics(exams: pd.DataFrame) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if value == value}  # noqa: PLR0124 - NaN is none
 
 
+def odyssey_metrics(cells: pd.DataFrame) -> dict[str, float]:
+    """Skills of the odyssey's cells, as `cell/best_tenth_median`.
+
+    Args:
+        cells: as in `reports/odyssey/cells.csv`.
+    """
+    return {f"{_clean(row['cell'])}/{name}": float(row[name]) for _, row in cells.iterrows() for name in _SKILLS}
+
+
 def sync_lab(root: Path, *, store: Store | None = None) -> str | None:
     """Make the server have a finished run with the lab's results as they are now.
 
@@ -76,23 +86,39 @@ def sync_lab(root: Path, *, store: Store | None = None) -> str | None:
         TrackingError: if the server fails.
         LabError: if the exams' table can't be read.
     """
-    files = lab_files(root)
+    return _sync(root / "reports" / LAB, "exams", exam_metrics, store)
+
+
+def sync_odyssey(root: Path, *, store: Store | None = None) -> str | None:
+    """Make the server have a finished run with the odyssey's results as they are now; see `sync_lab`.
+
+    Raises:
+        TrackingError: if the server fails.
+        StudyError: if the cells' table can't be read.
+    """
+    return _sync(root / "reports" / ODYSSEY, "cells", odyssey_metrics, store)
+
+
+def _sync(
+    folder: Path, table: str, metrics_of: Callable[[pd.DataFrame], dict[str, float]], store: Store | None
+) -> str | None:
+    files = result_files(folder)
     if not files:
         return None
-    folder = root / "reports" / "lab"
+    name = folder.name
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(folder).as_posix()} {sha256(file)}\n".encode())
     key = digest.hexdigest()
-    metrics = _read_metrics(folder / "exams.csv")
+    metrics = _read_metrics(folder / f"{table}.csv", metrics_of)
     store = store or open_tracking()
-    with store.lock("tracking-lab"):  # two at once would both miss the run and both log it
-        if run_id := find_run(store, EXPERIMENT, key):
+    with store.lock(f"tracking-{name}"):  # two at once would both miss the run and both log it
+        if run_id := find_run(store, name, key):
             return run_id
-        with open_run(EXPERIMENT, RUN_NAME, key=f"incomplete-{key}", store=store, strict=True) as recorder:
-            names = list(metrics)
-            for start in range(0, len(names), _MOST):
-                recorder.metrics({name: metrics[name] for name in names[start : start + _MOST]})
+        with open_run(name, name, key=f"incomplete-{key}", store=store, strict=True) as recorder:
+            told = list(metrics.items())
+            for start in range(0, len(told), _MOST):
+                recorder.metrics(dict(told[start : start + _MOST]))
             for file in files:
                 parent = file.relative_to(folder).parent.as_posix()
                 recorder.artifact(file, "" if parent == "." else parent)
@@ -100,15 +126,16 @@ def sync_lab(root: Path, *, store: Store | None = None) -> str | None:
         return recorder.run_id
 
 
-def _read_metrics(file: Path) -> dict[str, float]:
+def _read_metrics(file: Path, metrics_of: Callable[[pd.DataFrame], dict[str, float]]) -> dict[str, float]:
     import pandas as pd
 
     if not file.is_file():
         return {}
     try:
-        return exam_metrics(pd.read_csv(file))
+        return metrics_of(pd.read_csv(file))
     except (ValueError, KeyError) as error:
-        raise LabError(f"{file} can't be read ({error}). Run: dvc repro exams") from None
+        kind, stage = (LabError, "exams") if file.parent.name == LAB else (StudyError, ODYSSEY)
+        raise kind(f"{file} can't be read ({error}). Run: dvc repro {stage}") from None
 
 
 def _clean(name: object) -> str:

@@ -93,7 +93,7 @@ def open_tracking(settings: Tracking | None = None, root: Path | None = None) ->
     if (scheme := urlsplit(uri).scheme) in {"", "file"}:
         raise TrackingError(
             f"tracking.uri = {uri!r}: MLflow keeps runs in a database or on a server, not in a folder. "
-            "Use sqlite:////absolute/file.db, postgresql+psycopg2://… or http://…"
+            "Use sqlite:////absolute/file.db, postgresql+psycopg://… or http://…"
         )
     prepare_environment()
     if fault := find_fault(uri):

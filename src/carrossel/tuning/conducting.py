@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 
 from carrossel.errors import CarrosselError, StudyError
 from carrossel.tuning.progress import Best
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _POLL_S, _LOOK_S = 0.5, 2.0
+_FIXED = "fixed_params"  # Optuna's mark of a trial whose values were given
 _TRIES, _WAIT_S = 8, 0.5
 
 
@@ -107,6 +108,11 @@ class _Running:
     trial: optuna.Trial
     last_step: int = -1
 
+    @property
+    def queued(self) -> bool:
+        """Whether its values were given, not drawn."""
+        return _FIXED in self.trial._cached_frozen_trial.system_attrs  # noqa: SLF001 - a trial doesn't show it otherwise
+
     def note(self, step: int, value: float) -> None:
         """Write an intermediate value down, once."""
         if step > self.last_step and len(self.ongoing.study.directions) == 1:
@@ -127,7 +133,7 @@ class _Driver:
         for each in self._ongoing:
             while each.may_ask(trials := each.look()):
                 each.study.sampler = _insist(partial(each.sampler, each.study, _next_number(trials)))
-                trial = _insist(each.study.ask)
+                trial = _ask(each.study)
                 self._beats.add(trial._trial_id)  # noqa: SLF001 - heartbeats go by id, which a trial doesn't show
                 running = _Running(each, trial)
                 try:
@@ -156,7 +162,8 @@ class _Driver:
             return False
         try:
             _insist(partial(running.note, point.step, point.value))
-            return _insist(running.trial.should_prune)
+            # A trial that was queued is one that somebody wants to know, such as the default.
+            return not running.queued and _insist(running.trial.should_prune)
         except UpdateFinishedTrialError:  # see _end
             return True
 
@@ -177,11 +184,12 @@ class _Driver:
 
     def _end(self, running: _Running, outcome: Outcome, curve: Mapping[int, float] = MappingProxyType({})) -> None:
         each, trial = running.ongoing, running.trial
-        kept: dict[str, float | str] = {"seconds": round(outcome.seconds, 3), "parameters": outcome.parameters, "epochs": len(outcome.curve)}
+        kept: dict[str, Any] = {"seconds": round(outcome.seconds, 3), "parameters": outcome.parameters}
+        kept |= {"epochs": len(outcome.curve), **({"reason": outcome.reason} if outcome.reason else {})}
         try:
             for step, value in curve.items():
                 _insist(partial(running.note, step, value))
-            for name, value in (kept | ({"reason": outcome.reason} if outcome.reason else {})).items():
+            for name, value in kept.items():
                 _insist(partial(trial.set_user_attr, name, value))
         except UpdateFinishedTrialError:
             # Another driver took this one for dead, as after a laptop's sleep, and queued the trial again: there it counts.
@@ -219,6 +227,15 @@ def _count_failures(trials: Iterable[FrozenTrial]) -> int:
 def _next_number(trials: Iterable[FrozenTrial]) -> int:
     """Of the next trial's draw: a repeated trial draws nothing, so a disturbed study draws what an undisturbed one would."""
     return sum(first_number(trial) == trial.number for trial in trials if trial.state != TrialState.WAITING)
+
+
+def _ask(study: optuna.Study) -> Trial:
+    """As `Study.ask`, but a read that fails doesn't make the trial twice: the first would run for nobody."""
+    study._thread_local.cached_all_trials = None  # noqa: SLF001 - here and below as ask does it
+    trial_id = _insist(study._pop_waiting_trial_id)  # noqa: SLF001
+    if trial_id is None:
+        trial_id = _insist(partial(study._storage.create_new_trial, study._study_id))  # noqa: SLF001
+    return _insist(partial(Trial, study, trial_id))
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:

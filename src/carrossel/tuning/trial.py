@@ -107,6 +107,11 @@ class _Progress:
         if not self.job.by_fold:
             self._tell(self.curve[-1])
 
+    @property
+    def at_the_end(self) -> bool:
+        """Whether the last epoch that was asked for was run."""
+        return self.curve[-1].epoch + 1 == self.job.recipe.training.epochs
+
     def end_fold(self) -> None:
         if self.job.by_fold:
             self._tell(self.curve[-1]._replace(value=self.best))
@@ -171,7 +176,8 @@ def run_trial(held: Held, job: Job, report: Callable[[Point], bool]) -> Outcome:
             )
             network = done.network
             progress.end_fold()
-            if progress.pruned:
+            # Who is found hopeless by the last epoch of all has paid for everything: complete.
+            if progress.pruned and not (fold + 1 == held.folds and (job.by_fold or progress.at_the_end)):
                 epochs = len(progress.curve)
                 return end("pruned", reason=f"after {epochs} epoch{'s'[: epochs > 1]}, behind the trials before it")
         measured = {"skill": median(progress.finished), "parameters": float(end("complete").parameters)}

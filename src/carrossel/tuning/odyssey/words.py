@@ -59,8 +59,8 @@ def tell_variance(config: Odyssey, explained: Sequence[Explained]) -> list[str]:
     if not foretells(whole):
         return [
             (
-                f"What explains the variance on {where} can't be said: a random forest doesn't foretell the skill of trials it "
-                f"hasn't seen (R² = {_signed(whole.trust)})."
+                f"On {where}: what explains the variance can't be said, as a random forest doesn't foretell the skill of trials "
+                f"it hasn't seen (R² = {_signed(whole.trust)})."
             )
         ]
     first, *others = whole.singles

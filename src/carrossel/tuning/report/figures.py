@@ -280,12 +280,13 @@ def draw_learning_curves(found: Findings) -> Figure | str:
         TrialState.FAIL: (GREY, "failed"),
     }
     fade = _fade(len(told))
+    by_fold = found.config.get("pruner") == "wilcoxon"
     for trial in told:
         color, name = looks.get(trial.state, (GREY, "still running"))
         best = trial is found.best
         steps = sorted(trial.intermediate_values)
         values = [trial.intermediate_values[step] for step in steps]
-        steps = [step + 1 for step in steps]
+        steps = [step + by_fold for step in steps]  # folds are counted from 0, epochs from 1
         axes.plot(
             steps, values, color=VERMILLION if best else color, linewidth=2.4 if best else 1.0, zorder=4 if best else 2,
             alpha=1 if best else fade, label="best" if best else name, marker="." if len(steps) == 1 else None,
@@ -293,16 +294,15 @@ def draw_learning_curves(found: Findings) -> Figure | str:
         if trial.state == TrialState.PRUNED:
             style: dict[str, Any] = {"markersize": 6, "markeredgewidth": 1.5, "zorder": 3, "linestyle": "none"}
             axes.plot(steps[-1], values[-1], marker="x", color=BLACK, label="pruned here", **style)
-    by_fold = found.config.get("pruner") == "wilcoxon"
     for n, rung in enumerate(rungs(found)):
-        axes.axvline(rung + 1, color=BLACK, linestyle="dashed", linewidth=1, label="rung", zorder=1)
-        axes.text(rung + 1, 1.0, f" rung {n}", transform=axes.get_xaxis_transform(), va="top", fontsize=8, color="0.25")
+        axes.axvline(rung, color=BLACK, linestyle="dashed", linewidth=1, label="rung", zorder=1)
+        axes.text(rung, 1.0, f" rung {n}", transform=axes.get_xaxis_transform(), va="top", fontsize=8, color="0.25")
     epochs, folds = found.config.get("epochs", 0), found.config.get("folds", 1)
     for fold in range(0 if by_fold or not epochs else folds):
         if fold:
             axes.axvline(fold * epochs + 0.5, color=GREY, linewidth=1, linestyle="dotted", label="next fold", zorder=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("fold" if by_fold else "epochs run" if folds == 1 else "epochs run, over all folds")
+    axes.set_xlabel("fold" if by_fold else "epochs" if folds == 1 else "epochs, one fold after the other")
     axes.set_ylabel("skill of the fold" if by_fold else "validation skill, best epoch so far")
     axes.set_title("How trials learned, and where they were given up")
     _explain(figure, [axes])
@@ -343,12 +343,12 @@ def draw_pareto_front(found: Findings) -> Figure | str:
 
 
 def rungs(found: Findings) -> list[int]:
-    """Steps at which hyperband and asha compare trials."""
+    """Epochs spent at which hyperband and asha compare trials."""
     if found.config.get("pruner") not in {"hyperband", "asha"}:
         return []
     steps = int(found.config.get("epochs", 1)) * int(found.config.get("folds", 1))
     first = max(int(found.config.get("prune_after", 1)), 1)
-    return [step for n in range(steps) if (step := first * _REDUCTION**n) < steps]
+    return [step for n in range(steps) if (step := first * _REDUCTION**n) <= steps]
 
 
 def _limit(axes: Axes, values: Iterable[float]) -> float:

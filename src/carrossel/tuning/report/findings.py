@@ -92,12 +92,22 @@ class Findings:
 
     @cached_property
     def default_trial(self) -> FrozenTrial | None:
-        """A complete trial that happened to have the default's values."""
-        return next((trial for trial in self.complete if self.default and trial.params == self._drawn_default), None)
+        """The first complete trial of the default's values: usually the study's first."""
+        return next((trial for trial in self.complete if self._is_default(trial)), None)
 
     @property
-    def _drawn_default(self) -> dict[str, Any]:
-        return {key: value for key, value in self.default.items() if key in self.distributions}
+    def default_pruned(self) -> bool:
+        """Whether the pruner gave the default up."""
+        return any(self._is_default(trial) for trial in self.of(TrialState.PRUNED))
+
+    @property
+    def default_goes_first(self) -> bool:
+        """Whether the study began with the default rather than with a draw."""
+        return bool(self.trials) and self._is_default(self.trials[0])
+
+    def _is_default(self, trial: FrozenTrial) -> bool:
+        # A trial doesn't draw what hangs on values that it hasn't; the default has a value at every key.
+        return bool(trial.params) and trial.params.items() <= self.default.items()
 
     def of(self, *states: TrialState) -> tuple[FrozenTrial, ...]:
         """Trials in one of these states."""

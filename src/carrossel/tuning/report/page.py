@@ -58,7 +58,7 @@ def render_page(
         compared=compare_with_default(found),
         has_best=found.best is not None,
         skills={
-            "default": found.default_trial and format_skill(found.default_trial.values[0]),
+            "default": _say_default(found),
             "best": found.best and format_skill(found.best.values[0]),
         },
         verdict=_print_verdict(verdict) if verdict else None,
@@ -70,6 +70,12 @@ def render_page(
         set_arguments=set_arguments,
         facts=_print_facts(found),
     )
+
+
+def _say_default(found: Findings) -> str:
+    if found.default_trial:
+        return format_skill(found.default_trial.values[0])
+    return "pruned" if found.default_pruned else "unknown"
 
 
 def _print_verdict(verdict: Mapping[str, Any]) -> dict[str, str]:

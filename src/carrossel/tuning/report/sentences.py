@@ -46,7 +46,10 @@ def tell_importance(found: Findings) -> list[str]:
     trials = _count(count, "complete trial")
     if found.explained is None:
         if count < FEWEST:
-            return [f"Which knob matters can't be told from {trials}: it takes {FEWEST}, and {ENOUGH} to lean on it."]
+            pruned = " Pruned trials don't count here." if found.of(TrialState.PRUNED) else ""
+            return [
+                f"Which knob matters can't be told from {trials}: it takes {FEWEST}, and {ENOUGH} to lean on it.{pruned}"
+            ]
         return ["No knob that every trial drew made any difference: each has one value, or all trials have one skill."]
     shares = [(share.keys[0], share.share) for share in found.explained.singles]
     (first, share), *others = shares[:_NAMED]
@@ -89,8 +92,10 @@ def tell_best(found: Findings) -> str:
         best += ", with the default's very values"
     elif found.default_trial is not None:
         best += f"; the default's is {format_skill(found.default_trial.values[0])}"
+    elif found.default_pruned:
+        best += "; the default was pruned"
     elif found.default:
-        best += "; the default wasn't among the trials"
+        best += "; the default isn't among the complete trials"
     if count == 1:
         return f"{best}. It is the only complete trial: there was nothing to choose from."
     luck = f"{best}. It was chosen as the highest of {count}, so part of it is luck: expect less on bars to come."
@@ -128,8 +133,12 @@ def tell_trials(found: Findings) -> list[str]:
         total = sum(sum(taken) for taken in seconds.values())
         said.append(f"In the median {' and '.join(times)}; all of them {_time(total)} of work.")
     if sampler := found.config.get("sampler"):
-        random = "" if sampler in {"random", "grid"} else f", the first {found.config.get('startup_trials')} by chance"
-        drawn = f"Drawn by {_SAMPLERS.get(sampler, sampler)}{random}"
+        # The default counts as one of those that a sampler begins with; gp and cmaes wait until as many are complete.
+        chance = found.config.get("startup_trials", 0) - found.default_goes_first
+        begun = ["the default first"] if found.default_goes_first else []
+        if sampler not in {"random", "grid"} and chance > 0:
+            begun.append(f"the {'next' if begun else 'first'} {chance} or more by chance")
+        drawn = "; ".join([f"Drawn by {_SAMPLERS.get(sampler, sampler)}", *begun])
         pruner = found.config.get("pruner", "none")
         said.append(f"{drawn}; {'none pruned' if pruner == 'none' else 'pruned ' + _PRUNERS.get(pruner, pruner)}.")
     return said
