@@ -39,7 +39,8 @@ class Shell:
         self._settings = folder / settings
         lines = [f"{name}={shlex.quote(str(values.get(name, '')))}\n" for name in variables(settings)]
         self._settings.write_text("".join(lines))
-        mine = ("MLFLOW_", "AWS_", "PG", "CARROSSEL_", "DASK_", "GIT_", "DVC_")
+        # The last one is left behind by any local cluster that an earlier test of this process started.
+        mine = ("MLFLOW_", "AWS_", "PG", "CARROSSEL_", "DASK_", "GIT_", "DVC_", "MALLOC_TRIM_THRESHOLD_")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
         self._environment = inherited | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

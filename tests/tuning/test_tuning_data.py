@@ -214,7 +214,7 @@ def test_a_trial_runs_on_every_fold_without_a_test_part(tmp_path, bars, shared):
     points = []
     outcome = run_trial(held, Job("study", 0, "trial 0", recipe, ("skill", "latency", "parameters")), points.append)
     assert (outcome.state, outcome.reason) == ("complete", "")
-    assert [point.step for point in points] == [0, 1, 2, 3]
+    assert [point.step for point in points] == [1, 2, 3, 4]
 
 
 def test_what_nobody_used_for_a_week_goes(tmp_path, bars, make_bars):
