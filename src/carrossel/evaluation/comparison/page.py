@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from importlib import resources
 from typing import TYPE_CHECKING, Any
-
-from jinja2 import Environment, StrictUndefined
 
 from carrossel.evaluation.comparison.figures import draw_gradients, draw_learning, draw_skill
 from carrossel.evaluation.comparison.forecasts.figures import draw_echo, draw_forecast
@@ -16,6 +12,7 @@ from carrossel.evaluation.comparison.lab.sentences import tell_gates, tell_gradi
 from carrossel.evaluation.comparison.lab.tables import tabulate_memories
 from carrossel.evaluation.comparison.tables import tabulate_horizons, tabulate_scores, tabulate_walk_forward
 from carrossel.evaluation.figures import render_svg
+from carrossel.evaluation.layout import embed, render_html
 from carrossel.evaluation.verdicts import format_p
 from carrossel.evaluation.walk_forward.figures import draw_coverage_by_fold, draw_skill_by_fold
 
@@ -41,13 +38,11 @@ _UNCHANGED: dict[Unit, str] = {
 
 def render_report(contests: Sequence[Contest]) -> str:
     """The whole page as HTML; the same for the same inputs."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["curly"] = lambda text: text.replace("'tomorrow = today'", "“tomorrow = today”")
-    template = environment.from_string(
-        resources.files("carrossel.evaluation").joinpath("report.html").read_text(encoding="utf-8")
-    )
-    return template.render(
-        skill_figure=_embed(draw_skill(contests)), datasets=[_describe(contest) for contest in contests]
+    return render_html(
+        "carrossel.evaluation",
+        "report.html",
+        skill_figure=_embed(draw_skill(contests)),
+        datasets=[_describe(contest) for contest in contests],
     )
 
 
@@ -177,7 +172,7 @@ def _tell_finding(finding: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _embed(figure: Figure) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(render_svg(figure)).decode("ascii")
+    return embed(render_svg(figure), "svg+xml")
 
 
 def _in_time(evaluation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

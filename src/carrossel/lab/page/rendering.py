@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any
-
-from jinja2 import Environment, StrictUndefined
 
 from carrossel.evaluation.comparison.formats import DASH, number, percent
 from carrossel.evaluation.figures import render_png
+from carrossel.evaluation.layout import embed, render_html
 from carrossel.lab.hochreiter.figures import draw_experiment
 from carrossel.lab.page.comparing import Row, compare, pass_exams, relate
 from carrossel.lab.page.figures import (
@@ -107,14 +104,11 @@ def render_page(
         "exams": tell_exams(passes),
     }
     headlines = [told["errors"][0], told["gates"][0], told["exams"][0], *[said[0] for said in skill.values()]]
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["curly"] = lambda text: text.replace("'tomorrow = today'", "“tomorrow = today”")
-    template = environment.from_string(
-        resources.files("carrossel.lab.page").joinpath("lab.html").read_text(encoding="utf-8")
-    )
-    html = template.render(
+    html = render_html(
+        "carrossel.lab.page",
+        "lab.html",
         main=main,
-        images={name: _embed(png) for name, png in {**figures, **inside}.items()},
+        images={name: embed(png) for name, png in {**figures, **inside}.items()},
         exponents=_tabulate_exponents(experiment.exponents),
         datasets=datasets,
         exam_figures=list(exam_figures),
@@ -152,7 +146,3 @@ def _tabulate_exponents(table: pd.DataFrame) -> dict[str, Any]:
         for alpha, own in table.groupby("alpha")
     ]
     return {"ranks": ranks, "rows": rows}
-
-
-def _embed(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

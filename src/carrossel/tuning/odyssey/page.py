@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 
 from carrossel.evaluation.comparison.formats import DASH, number, p_value, percent
 from carrossel.evaluation.figures import render_png
+from carrossel.evaluation.layout import embed, render_html
 from carrossel.files import replacing, replacing_folder, write_text
 from carrossel.tuning.odyssey.figures import draw_distributions, draw_interplay, draw_marginals, draw_shares
 from carrossel.tuning.odyssey.statistics import compare, complete, order_cells, summarise
@@ -81,7 +79,10 @@ def make_report(trials: pd.DataFrame, config: Odyssey) -> Report:
     ablations = tell_ablations(trials, comparisons[0] if comparisons else None)
     headlines = [variance[0], tell_best(trials), *differences[:2], *ablations]
     table = summarise(trials, comparisons)
-    html = _render(
+    html = render_html(
+        "carrossel.tuning.odyssey",
+        "odyssey.html",
+        {"key": say_key},
         config=config,
         headlines=headlines,
         variance=variance[1:],
@@ -91,7 +92,7 @@ def make_report(trials: pd.DataFrame, config: Odyssey) -> Report:
         keys=[axis.key for axis in axes],
         shares=[_print_shares(found, [axis.key for axis in axes]) for found in explained],
         failed=_count_failures(trials),
-        images={name: _embed(png) for name, png in figures.items()},
+        images={name: embed(png) for name, png in figures.items()},
     )
     return Report(table, tabulate(explained), html, figures, headlines)
 
@@ -138,13 +139,6 @@ def tabulate(explained: Sequence[Explained]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cell", "key", "second", "share", "spread", "trust", "trials"])
 
 
-def _render(**values: Any) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["key"] = say_key
-    page = resources.files("carrossel.tuning.odyssey").joinpath("odyssey.html").read_text(encoding="utf-8")
-    return environment.from_string(page).render(**values)
-
-
 def _print(row: pd.Series[Any]) -> dict[str, str]:
     return {
         "cell": row["cell"],
@@ -178,7 +172,3 @@ def _count_failures(trials: pd.DataFrame) -> list[str]:
     return [
         f"{cell}: {len(own)}, the last: {own['reason'].iloc[-1]}" for cell, own in failed.groupby("cell", sort=False)
     ]
-
-
-def _embed(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

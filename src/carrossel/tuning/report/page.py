@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, StrictUndefined
-
+from carrossel.evaluation.layout import embed, render_html
 from carrossel.evaluation.verdicts import format_p, format_skill
 from carrossel.tuning.report.findings import ENOUGH
 from carrossel.tuning.report.sentences import tell_failures, tell_headlines, tell_importance, tell_trials
@@ -40,12 +37,9 @@ def render_page(
         set_arguments: the same as arguments of `dvc exp run`, as one would type them.
         verdict: of the best configuration against the default on the test part.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["curly"] = lambda text: text.replace("'tomorrow = today'", "“tomorrow = today”")
-    template = environment.from_string(
-        resources.files("carrossel.tuning.report").joinpath("study.html").read_text(encoding="utf-8")
-    )
-    return template.render(
+    return render_html(
+        "carrossel.tuning.report",
+        "study.html",
         name=found.study.study_name,
         dataset=found.about.get("dataset", "?"),
         cell=found.about.get("cell", "?"),
@@ -64,7 +58,7 @@ def render_page(
         verdict=_print_verdict(verdict) if verdict else None,
         objectives=found.objectives,
         front=_print_front(found),
-        images={name: "data:image/png;base64," + base64.b64encode(png).decode("ascii") for name, png in images.items()},
+        images={name: embed(png) for name, png in images.items()},
         missing=missing,
         patch=patch,
         set_arguments=set_arguments,
