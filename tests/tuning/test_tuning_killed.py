@@ -147,9 +147,9 @@ def test_a_driver_killed_before_a_write_loses_nothing_and_counts_nothing_twice(r
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A Dask cluster of three workers; a task may kill one."""
+    """A Dask cluster of three workers; the first death counts."""
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(
             n_workers=3,
             threads_per_worker=1,

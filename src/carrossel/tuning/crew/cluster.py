@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from distributed import get_worker
+from distributed import KilledWorker, get_worker
 
 from carrossel.errors import StudyError, TrainingError
 from carrossel.tuning.data import source_digest
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from carrossel.tuning.trial import Job
 
 _WORD_S = 2.0
-_CHECK_S = 5.0
 
 
 class Cluster:
@@ -47,22 +47,38 @@ class Cluster:
         self._held = client.submit(_hold, held, pure=False)
 
     def run(self, desk: Desk) -> None:
-        """See `Crew`."""
+        """See `Crew`.
+
+        A trial that no worker lived through gets a last try with the cluster to itself: Dask blames a dead worker's every task, the
+        one that waited behind the killer too, and two that are each too big for the memory together may fit one after the other.
+        """
         running: dict[Future[Outcome], Job] = {}
+        suspects: deque[Job] = deque()
+        alone: Job | None = None
         while True:
-            while len(running) <= self._threads() and (job := desk.next_job()):
-                future = self._client.submit(_run, self._held, job, self._topic, pure=False)
-                running[future] = job
-                future.add_done_callback(self._inbox.put)
+            while alone is None and len(running) <= self._threads() and (job := desk.next_job()):
+                running[self._submit(job)] = job
             if not running:
-                return
+                if not suspects:
+                    return
+                alone = suspects.popleft()
+                running[self._submit(alone)] = alone
             item = self._inbox.get()
             if isinstance(item, dict):
                 self._answer(desk, {job.name: job for job in running.values()}, item)
             elif item in running:
                 job = running.pop(item)
-                desk.end(job, self._outcome(item, job))
+                if job is not alone and item.status == "error" and isinstance(item.exception(), KilledWorker):
+                    suspects.append(job)
+                else:
+                    desk.end(job, self._outcome(item, job))
+                    alone = None
                 item.release()
+
+    def _submit(self, job: Job) -> Future[Outcome]:
+        future = self._client.submit(_run, self._held, job, self._topic, pure=False)
+        future.add_done_callback(self._inbox.put)
+        return future
 
     def _threads(self) -> int:
         return max(int(sum(self._client.nthreads().values())), 1)
