@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,20 +52,28 @@ class Recorder(Protocol):
         """Mark the run as failed, where no exception tells."""
 
 
+class Opening(TypedDict, total=False):
+    """What may be said of a run as it is opened.
+
+    Attributes:
+        parent_run_id: the run this one is part of, such as a trial's study.
+        resume_run_id: the run to go on with, if it still exists.
+        resume_key: go on with the parent's newest run of this key, if there is one.
+        started: when the work began, in seconds since 1970; now if not given.
+    """
+
+    tags: Mapping[str, str] | None
+    parent_run_id: str | None
+    resume_run_id: str | None
+    resume_key: bool
+    started: float | None
+
+
 class OpenRun(Protocol):
     """How a run is opened: the tracked one, or one in memory."""
 
     def __call__(
-        self,
-        dataset: str,
-        name: str,
-        *,
-        key: str,
-        tags: Mapping[str, str] | None = None,
-        parent_run_id: str | None = None,
-        resume_run_id: str | None = None,
-        resume_key: bool = False,
-        started: float | None = None,
+        self, dataset: str, name: str, *, key: str, **rest: Unpack[Opening]
     ) -> AbstractContextManager[Recorder]:
         """Open a run that ends with the block.
 
@@ -73,10 +81,6 @@ class OpenRun(Protocol):
             dataset: what the run is about; runs of one dataset stand together.
             name: the run's name, such as the competitor's.
             key: what identifies the work.
-            parent_run_id: the run this one is part of, such as a trial's study.
-            resume_run_id: the run to go on with, if it still exists.
-            resume_key: go on with the parent's newest run of this key, if there is one.
-            started: when the work began, in seconds since 1970; now if not given.
         """
 
 
@@ -131,25 +135,14 @@ class MemoryRuns:
         """Name, id of the parent run, record."""
 
     @contextmanager
-    def __call__(
-        self,
-        dataset: str,
-        name: str,
-        *,
-        key: str,
-        tags: Mapping[str, str] | None = None,
-        parent_run_id: str | None = None,
-        resume_run_id: str | None = None,
-        resume_key: bool = False,
-        started: float | None = None,
-    ) -> Iterator[MemoryRecorder]:
+    def __call__(self, dataset: str, name: str, *, key: str, **rest: Unpack[Opening]) -> Iterator[MemoryRecorder]:
         """A run; see `OpenRun`."""
-        del dataset, started
-        asked = key if resume_key else resume_run_id
+        del dataset
+        asked = key if rest.get("resume_key") else rest.get("resume_run_id")
         recorder = next((seen for _, _, seen in reversed(self.seen) if asked and seen.run_id == asked), None)
         if recorder is None:
             recorder = MemoryRecorder()
             recorder.run_id = key
-            self.seen.append((name, parent_run_id, recorder))
-        recorder.tags(tags or {})
+            self.seen.append((name, rest.get("parent_run_id"), recorder))
+        recorder.tags(rest.get("tags") or {})
         yield recorder

@@ -1,7 +1,6 @@
 """Processes are killed: a driver before a write, workers in a trial, on sqlite, PostgreSQL and a Dask cluster of three."""
 
 import contextlib
-import logging
 import multiprocessing
 import shutil
 import signal
@@ -10,7 +9,6 @@ import sqlite3
 import dask
 import psutil
 import pytest
-from distributed import LocalCluster
 from optuna.trial import TrialState
 from study_drivers import (
     PRUNED_SIZES,
@@ -30,6 +28,7 @@ from carrossel.recorder import MemoryRuns
 from carrossel.tuning import storage
 from carrossel.tuning import study as studying
 from carrossel.tuning.study import open_study, run_study
+from carrossel.workers import open_client
 from postgres import running_cluster
 
 pytestmark = pytest.mark.timeout(240)
@@ -150,19 +149,9 @@ def cluster(tmp_path_factory):
     """A Dask cluster of three workers; the first death counts."""
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        LocalCluster(
-            n_workers=3,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            memory_limit=None,
-            local_directory=str(tmp_path_factory.mktemp("dask")),
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
+        open_client(None, 3, tmp_path_factory.mktemp("dask"), "tuning") as client,
     ):
-        yield cluster
+        yield client.cluster
 
 
 @pytest.fixture(scope="module")

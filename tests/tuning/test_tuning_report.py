@@ -12,15 +12,9 @@ from optuna.trial import TrialState, create_trial
 from carrossel.config import validate
 from carrossel.evaluation.figures import render_png
 from carrossel.tuning.config import Tuning
-from carrossel.tuning.report.figures import (
-    draw_history,
-    draw_importance,
-    draw_learning_curves,
-    draw_pareto_front,
-    draw_slice,
-    figures,
-    rungs,
-)
+from carrossel.tuning.report.figures import figures
+from carrossel.tuning.report.figures.trials import draw_history, draw_learning_curves, draw_pareto_front, rungs
+from carrossel.tuning.report.figures.values import draw_importance, draw_slice
 from carrossel.tuning.report.findings import find
 from carrossel.tuning.report.sentences import (
     tell_best,

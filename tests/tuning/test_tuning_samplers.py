@@ -243,37 +243,37 @@ def reports(curves, **changes):
     made = []
     for curve in curves:
         trial = ask(study, config)
-        for step, value in enumerate(curve):
-            trial.report(value, step)
+        for made_so_far, value in enumerate(curve, start=1):
+            trial.report(value, made_so_far - (config.pruner == "wilcoxon"))  # folds are counted from 0
             if trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
                 break
         else:
             study.tell(trial, max(curve))
-        made.append(step + 1)
+        made.append(made_so_far)
     return made
 
 
-@pytest.mark.parametrize(("prune_after", "ended"), [(0, 1), (2, 3), (5, 6)])
+@pytest.mark.parametrize(("prune_after", "ended"), [(0, 1), (2, 2), (5, 5)])
 def test_median_ends_whoever_is_worse_than_most_after_the_first_epochs(prune_after, ended):
     curves = [[0.5] * 9, [0.4] * 9, [0.1] * 9, [0.6] * 9, [0.0, 0.3, *[0.7] * 7]]
     found = reports(curves, pruner="median", prune_after=prune_after)
     assert found[:4] == [9, 9, ended, 9]
-    assert found[4] == (1 if prune_after == 0 else 9)
+    assert found[4] == {0: 1, 2: 2, 5: 9}[prune_after]
 
 
 def test_asha_lets_one_of_three_pass_each_rung():
-    # rungs behind 1, 3 and 9 epochs; a first trial has no rival
-    curves = [[0.5] * 9, [0.4] * 9, [0.6] * 9, [0.1, 0.1, 0.1, *[0.9] * 6], [0.7, 0.7, 0.7, *[0.2] * 6]]
-    assert reports(curves, pruner="asha", prune_after=1) == [9, 2, 9, 2, 4]
+    # rungs at 1, 3 and 9 epochs; a first trial has no rival
+    curves = [[0.5] * 9, [0.4] * 9, [0.6] * 9, [0.1, 0.1, 0.1, *[0.9] * 6], [0.7, 0.7, *[0.2] * 7]]
+    assert reports(curves, pruner="asha", prune_after=1) == [9, 1, 9, 1, 3]
 
 
 def test_hyperband_ends_by_brackets_of_different_patience():
     curves = [[-float(number)] * 9 for number in range(30)]  # each worse than all before
     found = reports(curves, pruner="hyperband", prune_after=1)
-    # three brackets, whose first rungs lie behind 1, 3 and 9 epochs; the first of each has no rival
-    assert set(found) == {2, 4, 9}
-    assert found.count(2) > found.count(4)
+    # three brackets, whose first rungs lie at 1, 3 and 9 epochs; the first of each has no rival
+    assert set(found) == {1, 3, 9}
+    assert found.count(1) > found.count(3)
 
 
 def test_wilcoxon_ends_who_loses_fold_by_fold():
@@ -282,7 +282,7 @@ def test_wilcoxon_ends_who_loses_fold_by_fold():
     mixed = [value + (0.1 + k / 100) * (-1) ** k for k, value in enumerate(best)]
     # 2^-4 = 0.06 < 0.1 < 2^-3: four lost folds in a row are enough
     assert reports([best, worse, mixed], pruner="wilcoxon", folds=6, prune_after=0) == [6, 4, 6]
-    assert reports([best, worse], pruner="wilcoxon", folds=6, prune_after=5) == [6, 6]
+    assert reports([best, worse], pruner="wilcoxon", folds=6, prune_after=5) == [6, 5]
 
 
 def test_without_a_pruner_nobody_is_ended():
@@ -302,4 +302,4 @@ def test_the_pinned_settings_are_what_the_pruners_hold():
         0,
         0,
     ]
-    assert held("wilcoxon", "p_threshold", "n_startup_steps") == [0.1, 4]
+    assert held("wilcoxon", "p_threshold", "n_startup_steps") == [0.1, 3]

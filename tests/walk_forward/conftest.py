@@ -1,29 +1,17 @@
 """A small walk-forward, and one Dask cluster for all tests that don't kill their own."""
 
-import logging
-
 import pytest
-from distributed import LocalCluster
 from walk_forward_params import PARAMS
 
 from carrossel.walk_forward.plan import read_plan
 from carrossel.walk_forward.running import walk_forward
+from carrossel.workers import open_client
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=None,
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-        memory_limit=None,
-        local_directory=str(tmp_path_factory.mktemp("dask")),
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
-        yield cluster
+    with open_client(None, 2, tmp_path_factory.mktemp("dask"), "walk_forward") as client:
+        yield client.cluster
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from carrossel.errors import TrackingError
 from carrossel.revision import code_revision
@@ -11,8 +11,9 @@ from carrossel.tracking.mlflow_recorder import MlflowRecorder, open_run, tell
 from carrossel.tracking.store import open_tracking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from carrossel.recorder import Opening
     from carrossel.tracking.store import Store
 
 
@@ -33,18 +34,7 @@ class Session:
         self._open: list[MlflowRecorder] = []
 
     @contextmanager
-    def __call__(
-        self,
-        dataset: str,
-        name: str,
-        *,
-        key: str,
-        tags: Mapping[str, str] | None = None,
-        parent_run_id: str | None = None,
-        resume_run_id: str | None = None,
-        resume_key: bool = False,
-        started: float | None = None,
-    ) -> Iterator[MlflowRecorder]:
+    def __call__(self, dataset: str, name: str, *, key: str, **rest: Unpack[Opening]) -> Iterator[MlflowRecorder]:
         """A run, open while the block runs; see `open_run`."""
         store = self._connect()
         if store is None:
@@ -52,18 +42,7 @@ class Session:
             return
         recorder: MlflowRecorder | None = None
         try:
-            with open_run(
-                dataset,
-                name,
-                key=key,
-                tags=tags,
-                parent_run_id=parent_run_id,
-                resume_run_id=resume_run_id,
-                resume_key=resume_key,
-                started=started,
-                store=store,
-                revision=self._revision,
-            ) as recorder:
+            with open_run(dataset, name, key=key, store=store, revision=self._revision, **rest) as recorder:
                 self._open.append(recorder)
                 yield recorder
         finally:

@@ -31,7 +31,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning, message="WilcoxonPruner.*")
 
 _MEDIAN_AFTER = 2  # finished trials before their median means something
-_REDUCTION = 3  # one of three goes on to the next rung (Li et al. 2018, section 3.6)
+REDUCTION = 3  # one of three goes on to the next rung (Li et al. 2018, section 3.6)
 _P_PRUNED = 0.1  # one-sided; reached with 4 folds at the earliest, as 2^-4 < 0.1
 _WARM_START_SHARE = 10  # one trial of ten is taken for good by Nomura et al. (2021): fewer than ten are counted tenfold
 
@@ -82,7 +82,7 @@ class Samplers:
 
 
 def make_pruner(config: Tuning) -> BasePruner:
-    """The pruner; it lets the first `prune_after` reports of every trial pass."""
+    """The pruner; at the earliest it ends a trial at its report number `prune_after`, or 1 if that is 0."""
     first = max(config.prune_after, 1)
     if config.pruner == "median":
         return MedianPruner(
@@ -92,15 +92,15 @@ def make_pruner(config: Tuning) -> BasePruner:
         return HyperbandPruner(
             min_resource=first,
             max_resource=config.epochs * config.folds,
-            reduction_factor=_REDUCTION,
+            reduction_factor=REDUCTION,
             bootstrap_count=0,
         )
     if config.pruner == "asha":
         return SuccessiveHalvingPruner(
-            min_resource=first, reduction_factor=_REDUCTION, min_early_stopping_rate=0, bootstrap_count=0
+            min_resource=first, reduction_factor=REDUCTION, min_early_stopping_rate=0, bootstrap_count=0
         )
     if config.pruner == "wilcoxon":
-        return WilcoxonPruner(p_threshold=_P_PRUNED, n_startup_steps=config.prune_after + 1)
+        return WilcoxonPruner(p_threshold=_P_PRUNED, n_startup_steps=first)
     return NopPruner()
 
 
@@ -117,7 +117,23 @@ def points_left(config: Tuning, trials: Sequence[FrozenTrial]) -> int | None:
     return max(count_grid(config) - len(list(_begun(trials))), 0) + queued
 
 
-class GridOrder(BaseSampler):
+class _OneByOne(BaseSampler):
+    """Looks every knob up alone: Optuna asks for a joint draw first, and there is none."""
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing."""
+        del study, trial
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing."""
+        del study, trial, search_space
+        return {}
+
+
+class GridOrder(_OneByOne):
     """Every point of the grid once, in an order drawn from the study's seed.
 
     The n-th trial that isn't a repetition has the n-th point. Optuna's GridSampler stops the study itself, which ask and tell
@@ -127,18 +143,6 @@ class GridOrder(BaseSampler):
     def __init__(self, config: Tuning) -> None:
         self._values = {key: space.values or () for key, space in config.space.items()}
         self._order = np.random.default_rng(config.seed).permutation(count_grid(config))
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing: each knob is looked up alone."""
-        del study, trial
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Nothing, likewise."""
-        del study, trial, search_space
-        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -159,7 +163,7 @@ class GridOrder(BaseSampler):
         return self._values[param_name][point[list(self._values).index(param_name)]]
 
 
-class Evolution(BaseSampler):
+class Evolution(_OneByOne):
     """CMA-ES over the numbers of the space (Hansen 2016); choices and knobs under a condition are drawn at random.
 
     Optuna's sampler keeps its state with the trials, as a pickle. So it works on a study of its own in memory, told of every
@@ -185,18 +189,6 @@ class Evolution(BaseSampler):
         if self._twin is None and len(finished) >= self._config.startup_trials:
             self._twin = self._begin([self._told_before(*one) for one in finished], seed)
         return self
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing: the twin's values are handed out one by one."""
-        del study, trial
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Nothing, likewise."""
-        del study, trial, search_space
-        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
