@@ -2,8 +2,10 @@
 
 Two projects in temporary folders ask the same grid of as many points as trials. One is left alone and prunes nothing, so that
 every point's skill is known. In the other the driver, the driver with its workers, or one worker is killed again and again, until
-so many kills were made; then it may end. What must hold is told by `inspect`: each point of the grid complete or pruned once, each
-trial with one run of the right state in MLflow, every number that of the study left alone, no process left behind.
+so many kills were made; then it may end. Half of the kills fall at any moment, the start of a driver included, which takes longer
+than many trials; the other half soon after a driver has told some. What must hold is told by `inspect`: each point of the grid
+complete or pruned once, each trial with one run of the right state in MLflow, every number that of the study left alone, no process
+left behind.
 
 Pruning depends on who finished first. For the best value not to, the best trial must lead from the first epoch in which the
 pruner may act: the drill looks whether it does before it says anything about it.
@@ -58,6 +60,7 @@ COMMAND = (sys.executable, "-m", "carrossel", "study", "run", DATASET)
 VICTIMS = ("a worker", "the driver", "the driver and its workers")
 LONGEST_SECONDS = 1800
 DYING_SECONDS = 30
+AT_WORK = 0.5  # of the kills
 
 
 def make_project(folder: Path, trials: int, **tuning: object) -> None:
@@ -135,32 +138,53 @@ class Disturbed:
 
 
 def disturb(
-    root: Path, storage: str | None, kills: int, draw: random.Random, pace: float, strangers: psutil.Process | None
+    root: Path, options: argparse.Namespace, draw: random.Random, usual: float, strangers: psutil.Process | None
 ) -> Disturbed:
     """Kill and run again until so many were killed and the study has ended.
 
     Args:
-        pace: mean seconds from one kill to the next.
+        usual: seconds of the study left alone.
         strangers: whose children are the workers, where the driver's aren't: a cluster.
     """
     done = Disturbed()
+    # Slow enough for trials to end between two kills, fast enough for the study not to be done before the last.
+    pace, ahead = 1.5 * usual / options.kills, max(options.trials // (options.kills + 1), 1)
     while True:
-        driver = start(root, storage)
+        driver = start(root, options.storage)
         done.drivers += 1
-        while driver.poll() is None and done.kills.total() < kills:
+        while driver.poll() is None and done.kills.total() < options.kills:
+            if draw.random() < AT_WORK:
+                await_told(driver, root, options.storage, draw.randint(1, ahead))
+                wait = draw.uniform(0, 2 * usual / options.trials)
+            else:
+                wait = draw.uniform(0, 2 * pace)
             with suppress(subprocess.TimeoutExpired):
-                driver.wait(draw.uniform(0, 2 * pace))
+                driver.wait(wait)
                 break
             if victim := strike(driver, draw.choice(VICTIMS), draw, strangers):
                 done.kills[victim] += 1
-                print(f"kill {done.kills.total():>3}/{kills}  {victim:27}{count_states(root, storage)}", flush=True)
+                states = count_states(root, options.storage)
+                told = ", ".join(f"{count} {state.lower()}" for state, count in states.items())
+                print(f"kill {done.kills.total():>3}/{options.kills}  {victim:27}{told}", flush=True)
         status = driver.wait(LONGEST_SECONDS)
         if status == 0:
             return done
         if status != -signal.SIGKILL:
             done.faults.append(f"a driver that nobody killed ended with {status}: {tail(root)[-300:]}")
-            if len(done.faults) > kills:
+            if len(done.faults) > options.kills:
                 return done
+
+
+def await_told(driver: subprocess.Popen[bytes], root: Path, storage: str | None, trials: int) -> None:
+    """Wait until so many more trials are complete or pruned, or the driver is gone."""
+
+    def told() -> int:
+        states = count_states(root, storage)
+        return states["COMPLETE"] + states["PRUNED"]
+
+    before = told()
+    while driver.poll() is None and told() < before + trials:
+        time.sleep(0.05)
 
 
 def strike(
@@ -232,15 +256,15 @@ def url(root: Path, storage: str | None) -> str:
     return storage or f"sqlite:///{root / '.carrossel' / 'studies.db'}"
 
 
-def count_states(root: Path, storage: str | None) -> str:
-    """How far the study is, asked of the database itself."""
+def count_states(root: Path, storage: str | None) -> Counter[str]:
+    """Trials by state, asked of the database itself."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(url(root, storage), poolclass=sqlalchemy.NullPool)
     with suppress(sqlalchemy.exc.SQLAlchemyError), engine.connect() as connection:
         rows = connection.execute(sqlalchemy.text("SELECT state, count(*) FROM trials GROUP BY state ORDER BY state"))
-        return ", ".join(f"{count} {state.lower()}" for state, count in rows.all())
-    return ""
+        return Counter({str(state): count for state, count in rows.all()})
+    return Counter()
 
 
 def load(root: Path, storage: str | None) -> Study:
@@ -408,14 +432,12 @@ def drill(options: argparse.Namespace, folder: Path) -> list[tuple[str, str, boo
     usual = run_undisturbed(alone, None)
     print(f"left alone: {options.trials} trials in {usual:.1f} s", flush=True)
     make_project(root, options.trials, workers=2, pruner="median")
-    # Slow enough for trials to end between two kills, fast enough for the study not to be done before the last.
-    pace = 1.5 * usual / options.kills
     if options.cluster:
         with cluster(folder, options.cluster) as (address, nannies):
             make_scheduled(root, address)
-            done = disturb(root, options.storage, options.kills, draw, pace, nannies)
+            done = disturb(root, options, draw, usual, nannies)
     else:
-        done = disturb(root, options.storage, options.kills, draw, pace, None)
+        done = disturb(root, options, draw, usual, None)
     left = find_left_behind(root)
     print(", ".join(f"{who}: {count}" for who, count in sorted(done.kills.items())) or "nobody was killed", flush=True)
     before = len(load(root, options.storage).trials)
