@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _ANSWER_S = 10
+_STARTS = 3
 _SETTINGS = {
     # Bars travel once, inside the graph, so that a lost worker's copy can be made again: their size needs no warning.
     "distributed.admin.large-graph-warning-threshold": "64 GiB",
@@ -42,29 +43,40 @@ def open_client(scheduler: str | None, workers: int, scratch: Path, section: str
 
     Raises:
         ConfigError: if the scheduler doesn't answer or has no workers.
+        TrainingError: if local processes can't be started.
     """
     with dask.config.set(_SETTINGS):
         if scheduler is None:
-            with (
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address=None,
-                    # Else its port is 8787, which two datasets side by side would quarrel over.
-                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-                    memory_limit=None,
-                    local_directory=str(scratch),
-                    silence_logs=logging.CRITICAL,
-                ) as cluster,
-                Client(cluster) as client,
-            ):
+            with _start_cluster(workers, scratch, section) as cluster, Client(cluster) as client:
                 yield client
             return
         # A scheduler that dies is told in one line by who waits for results.
         with silence_logging_cmgr(logging.CRITICAL), _connect(scheduler, section) as client:
             yield client
+
+
+def _start_cluster(workers: int, scratch: Path, section: str) -> LocalCluster:
+    """Processes on this machine, started anew if one of them dies before it is ready."""
+    for _ in range(_STARTS):
+        try:
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                # Else its port is 8787, which two datasets side by side would quarrel over.
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                memory_limit=None,
+                local_directory=str(scratch),
+                silence_logs=logging.CRITICAL,
+            )
+        except RuntimeError as error:
+            reason = " ".join(str(error.__cause__ or error).split())
+    raise TrainingError(
+        f"{section}.workers = {workers}: a worker died as it started, {_STARTS} times running ({reason[:200]}), probably for want "
+        f"of memory. Lower {section}.workers and run again; finished parts are kept."
+    )
 
 
 def result_of(future: Future[T], task: object, section: str) -> T:
