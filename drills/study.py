@@ -340,10 +340,9 @@ def inspect(study: Study, alone: Study, runs: list[Run], trials: int) -> list[tu
 
 
 def failed_reasons(study: Study) -> list[str]:
-    from optuna.trial import TrialState
+    from carrossel.tuning.storage import failed_by_itself
 
-    failed = study.get_trials(states=(TrialState.FAIL,))
-    return [str(trial.user_attrs["reason"]) for trial in failed if "reason" in trial.user_attrs]
+    return [str(trial.user_attrs["reason"]) for trial in study.trials if failed_by_itself(trial)]
 
 
 def agrees(trial: FrozenTrial, expected: FrozenTrial | None) -> bool:

@@ -149,7 +149,7 @@ def find_faults(study, tracked):
         tracked: the runs of its experiment, as MLflow has them.
     """
     wanted = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
-    told = [t for t in study.trials if t.state in FINISHED or ("reason" in t.user_attrs and t.state == TrialState.FAIL)]
+    told = [t for t in study.trials if t.state in FINISHED or storage.failed_by_itself(t)]
     faults = [f"trial {t.number} is {t.state.name}" for t in study.trials if not t.state.is_finished()]
     runs = {run.info.run_id: run for run in tracked}
     parents = [run.info.status for run in tracked if "mlflow.parentRunId" not in run.data.tags]

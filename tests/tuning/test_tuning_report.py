@@ -15,7 +15,7 @@ from carrossel.tuning.config import Tuning
 from carrossel.tuning.report.figures import figures
 from carrossel.tuning.report.figures.trials import draw_history, draw_learning_curves, draw_pareto_front, rungs
 from carrossel.tuning.report.figures.values import draw_importance, draw_slice
-from carrossel.tuning.report.findings import find
+from carrossel.tuning.report.findings import REPEATED, find
 from carrossel.tuning.report.sentences import (
     tell_best,
     tell_failures,
@@ -27,6 +27,7 @@ from carrossel.tuning.report.sentences import (
 from carrossel.tuning.report.tables import compare_with_default, tabulate_trials
 from carrossel.tuning.report.writing import write_report
 from carrossel.tuning.samplers import make_pruner
+from carrossel.tuning.storage import failed_by_itself
 
 SPACE = {
     "cell.kind": CategoricalDistribution(("lstm", "gru")),
@@ -217,6 +218,16 @@ def test_a_study_of_failures_tells_their_reasons_and_draws_nothing():
         add(study, drawn(1), state=TrialState.FAIL, reason=reason)
     assert figures(study) == {}
     assert tell_failures(find(study)) == ["2 ×: no memory", "1 ×: disk full"]
+
+
+def test_a_trial_whose_driver_was_killed_as_it_told_the_end_has_no_reason_of_its_own():
+    study = new_study()
+    add(study, drawn(1), state=TrialState.FAIL, reason="after 2 epochs, behind", system={"dead": True})
+    add(study, drawn(1), state=TrialState.PRUNED, reason="after 2 epochs, behind", system={"retry_history": [0]})
+    assert [failed_by_itself(trial) for trial in study.trials] == [False, False]
+    found = find(study)
+    assert found.failures == {REPEATED: 1}
+    assert tabulate_trials(found)["reason"].tolist() == [None, "after 2 epochs, behind"]
 
 
 def test_one_trial_is_shown_and_nothing_concluded_from_it():

@@ -14,7 +14,7 @@ from optuna.trial import Trial, TrialState
 
 from carrossel.errors import CarrosselError, StudyError
 from carrossel.tuning.progress import Best
-from carrossel.tuning.storage import beating, first_number, give_up, is_dead, retry_stale
+from carrossel.tuning.storage import beating, failed_by_itself, first_number, give_up, retry_stale
 from carrossel.tuning.trial import Outcome
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Ongoing:
 
     def _is_open(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether it still lacks trials, and some are still worth trying."""
-        return count(trials, *FINISHED) < self.trials and _count_failures(trials) < self.trials
+        return count(trials, *FINISHED) < self.trials and sum(map(failed_by_itself, trials)) < self.trials
 
 
 def conduct(ongoing: Sequence[Ongoing], crew: Crew, progress: Progress) -> None:
@@ -215,13 +215,6 @@ class _Driver:
 def count(trials: Iterable[FrozenTrial], *states: TrialState) -> int:
     """How many are in one of these states."""
     return sum(trial.state in states for trial in trials)
-
-
-def _count_failures(trials: Iterable[FrozenTrial]) -> int:
-    """Trials that failed by themselves; those whose driver was killed were queued again."""
-    return sum(
-        trial.state == TrialState.FAIL and "reason" in trial.user_attrs and not is_dead(trial) for trial in trials
-    )
 
 
 def _next_number(trials: Iterable[FrozenTrial]) -> int:

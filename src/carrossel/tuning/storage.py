@@ -177,9 +177,12 @@ def first_number(trial: FrozenTrial) -> int:
     return int(trial.system_attrs.get("failed_trial", trial.number))
 
 
-def is_dead(trial: FrozenTrial) -> bool:
-    """Whether a trial failed with its driver, not by itself."""
-    return _DEAD in trial.system_attrs
+def failed_by_itself(trial: FrozenTrial) -> bool:
+    """Whether a trial failed for a reason of its own; those whose driver was killed were queued again.
+
+    A driver that is killed between a trial's reason and its end leaves a reason, too.
+    """
+    return trial.state == TrialState.FAIL and "reason" in trial.user_attrs and _DEAD not in trial.system_attrs
 
 
 def give_up(study: Study, trial: Trial) -> None:

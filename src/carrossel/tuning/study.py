@@ -26,7 +26,7 @@ from carrossel.tuning.rows import study_rows
 from carrossel.tuning.samplers import Samplers, count_grid, make_pruner, points_left
 from carrossel.tuning.source import digest_trial
 from carrossel.tuning.space import apply, check_space, default_values, draw, holds
-from carrossel.tuning.storage import open_storage
+from carrossel.tuning.storage import failed_by_itself, open_storage
 from carrossel.tuning.trial import Job
 
 if TYPE_CHECKING:
@@ -238,6 +238,6 @@ def _kinds(space: dict[str, Space]) -> tuple[str, ...]:
 
 def _why_none(study: optuna.Study) -> str:
     trials = study.get_trials(deepcopy=False)
-    reasons = [str(trial.user_attrs["reason"]) for trial in trials if "reason" in trial.user_attrs]
+    reasons = [str(trial.user_attrs["reason"]) for trial in trials if failed_by_itself(trial)]
     last = f"; the last: {reasons[-1]}" if reasons else ""
     return f"none of {len(trials)} trials completed{last}. Narrow tuning.space (learning rates first)."

@@ -19,7 +19,7 @@ from carrossel.tuning.data import Held
 from carrossel.tuning.journal import Journal
 from carrossel.tuning.rows import study_rows
 from carrossel.tuning.space import default_values, draw
-from carrossel.tuning.storage import open_storage, storage_url
+from carrossel.tuning.storage import failed_by_itself, open_storage, storage_url
 from carrossel.tuning.trial import Job
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def read_trials(plan: Plan, studies: Mapping[str, optuna.Study]) -> pd.DataFrame
         left = plan.config.trials
         for trial in study.get_trials(deepcopy=False):
             complete = trial.state == TrialState.COMPLETE
-            # Trials whose driver was killed have no reason and were repeated.
-            if left and (complete or (trial.state == TrialState.FAIL and "reason" in trial.user_attrs)):
+            if left and (complete or failed_by_itself(trial)):
                 left -= complete
                 rows.append(
                     {

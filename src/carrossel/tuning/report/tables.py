@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from carrossel.evaluation.comparison.formats import DASH
 from carrossel.tuning.report.findings import epochs_run
+from carrossel.tuning.storage import failed_by_itself
 
 if TYPE_CHECKING:
     from carrossel.tuning.report.findings import Findings
@@ -24,7 +25,9 @@ def tabulate_trials(found: Findings) -> pd.DataFrame:
             "seconds": trial.user_attrs.get("seconds"),
             "parameters": trial.user_attrs.get("parameters"),
             "epochs": epochs_run(trial),
-            "reason": trial.user_attrs.get("reason"),
+            "reason": trial.user_attrs.get("reason")
+            if trial.state != TrialState.FAIL or failed_by_itself(trial)
+            else None,
             **trial.params,
         }
         for trial in found.trials
