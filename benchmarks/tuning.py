@@ -457,7 +457,7 @@ def main() -> int:
     warnings.filterwarnings("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     say = Report("tuning", "torch", "pytorch-lightning", "optuna", "numba")
-    newest, trials, epochs, rounds = (4_000, 6, 3, 1) if quick else (8_000, 18, 3, 1)
+    newest, trials, epochs, rounds = (4_000, 6, 3, 1) if quick else (8_000, 18, 3, 3)
     busy = os.getloadavg()[0]
     say(
         f"{trials} trials of {epochs} epochs, newest {newest:,} hours of bitcoin, windows of 48, 3 features; {rounds} rounds; "
