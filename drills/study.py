@@ -2,7 +2,7 @@
 
 Two projects in temporary folders ask the same grid of as many points as trials. One is left alone and prunes nothing, so that
 every point's skill is known. In the other the driver, the driver with its workers, or one worker is killed again and again, until
-so many kills were made; then it may end. Half of the kills fall at any moment, the start of a driver included, which takes longer
+so many kills were made or it ended before. Half of the kills fall at any moment, the start of a driver included, which takes longer
 than many trials; the other half soon after a driver has told some. What must hold is told by `inspect`: each point of the grid
 complete or pruned once, each trial with one run of the right state in MLflow, every number that of the study left alone, no process
 left behind.
@@ -140,7 +140,7 @@ class Disturbed:
 def disturb(
     root: Path, options: argparse.Namespace, draw: random.Random, usual: float, strangers: psutil.Process | None
 ) -> Disturbed:
-    """Kill and run again until so many were killed and the study has ended.
+    """Kill and run again until the study has ended; so many are killed, or fewer if it ends before.
 
     Args:
         usual: seconds of the study left alone.
@@ -163,7 +163,7 @@ def disturb(
                 break
             if victim := strike(driver, draw.choice(VICTIMS), draw, strangers):
                 done.kills[victim] += 1
-                states = count_states(root, options.storage)
+                states = count_states(root, options.storage) or {}
                 told = ", ".join(f"{count} {state.lower()}" for state, count in states.items())
                 print(f"kill {done.kills.total():>3}/{options.kills}  {victim:27}{told}", flush=True)
         status = driver.wait(LONGEST_SECONDS)
@@ -176,14 +176,15 @@ def disturb(
 
 
 def await_told(driver: subprocess.Popen[bytes], root: Path, storage: str | None, trials: int) -> None:
-    """Wait until so many more trials are complete or pruned, or the driver is gone."""
-
-    def told() -> int:
+    """Wait until so many more trials are complete or pruned, or the driver is gone; one that is stuck is killed as any other."""
+    before, deadline = None, time.monotonic() + LONGEST_SECONDS
+    while driver.poll() is None and time.monotonic() < deadline:
         states = count_states(root, storage)
-        return states["COMPLETE"] + states["PRUNED"]
-
-    before = told()
-    while driver.poll() is None and told() < before + trials:
+        if states is not None:
+            told = states["COMPLETE"] + states["PRUNED"]
+            before = told if before is None else before
+            if told >= before + trials:
+                return
         time.sleep(0.05)
 
 
@@ -256,15 +257,17 @@ def url(root: Path, storage: str | None) -> str:
     return storage or f"sqlite:///{root / '.carrossel' / 'studies.db'}"
 
 
-def count_states(root: Path, storage: str | None) -> Counter[str]:
-    """Trials by state, asked of the database itself."""
+def count_states(root: Path, storage: str | None) -> Counter[str] | None:
+    """Trials by state, asked of the database itself; None if it can't say, such as before there is one."""
     import sqlalchemy
 
-    engine = sqlalchemy.create_engine(url(root, storage), poolclass=sqlalchemy.NullPool)
+    # Read only: a file that isn't there yet mustn't come into being by being asked.
+    address = storage or f"sqlite:///file:{root / '.carrossel' / 'studies.db'}?mode=ro&uri=true"
+    engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool)
     with suppress(sqlalchemy.exc.SQLAlchemyError), engine.connect() as connection:
         rows = connection.execute(sqlalchemy.text("SELECT state, count(*) FROM trials GROUP BY state ORDER BY state"))
         return Counter({str(state): count for state, count in rows.all()})
-    return Counter()
+    return None
 
 
 def load(root: Path, storage: str | None) -> Study:
@@ -439,6 +442,8 @@ def drill(options: argparse.Namespace, folder: Path) -> list[tuple[str, str, boo
         done = disturb(root, options, draw, usual, None)
     left = find_left_behind(root)
     print(", ".join(f"{who}: {count}" for who, count in sorted(done.kills.items())) or "nobody was killed", flush=True)
+    if done.kills.total() < options.kills:
+        print(f"the study ended after {done.kills.total()} of {options.kills} kills", flush=True)
     before = len(load(root, options.storage).trials)
     run_undisturbed(root, options.storage)
     study = load(root, options.storage)

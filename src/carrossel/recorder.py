@@ -56,6 +56,7 @@ class Opening(TypedDict, total=False):
     """What may be said of a run as it is opened.
 
     Attributes:
+        tags: more of them than those that say what and of which code it is.
         parent_run_id: the run this one is part of, such as a trial's study.
         resume_run_id: the run to go on with, if it still exists.
         resume_key: go on with the parent's newest run of this key, if there is one.

@@ -47,7 +47,7 @@ def open_client(scheduler: str | None, workers: int, scratch: Path, section: str
     """
     with dask.config.set(_SETTINGS):
         if scheduler is None:
-            with _start_cluster(workers, scratch, section) as cluster, Client(cluster) as client:
+            with open_cluster(workers, scratch, section) as cluster, Client(cluster) as client:
                 yield client
             return
         # A scheduler that dies is told in one line by who waits for results.
@@ -55,8 +55,15 @@ def open_client(scheduler: str | None, workers: int, scratch: Path, section: str
             yield client
 
 
+@contextmanager
+def open_cluster(workers: int, scratch: Path, section: str) -> Iterator[LocalCluster]:
+    """Local processes of one thread each, which end with the block; arguments and errors as of `open_client`."""
+    with dask.config.set(_SETTINGS), _start_cluster(workers, scratch, section) as cluster:
+        yield cluster
+
+
 def _start_cluster(workers: int, scratch: Path, section: str) -> LocalCluster:
-    """Processes on this machine, started anew if one of them dies before it is ready."""
+    """Started anew if a worker dies before it is ready."""
     for _ in range(_STARTS):
         try:
             return LocalCluster(
@@ -71,11 +78,11 @@ def _start_cluster(workers: int, scratch: Path, section: str) -> LocalCluster:
                 local_directory=str(scratch),
                 silence_logs=logging.CRITICAL,
             )
-        except RuntimeError as error:
+        except (RuntimeError, TimeoutError) as error:
             reason = " ".join(str(error.__cause__ or error).split())
     raise TrainingError(
-        f"{section}.workers = {workers}: a worker died as it started, {_STARTS} times running ({reason[:200]}), probably for want "
-        f"of memory. Lower {section}.workers and run again; finished parts are kept."
+        f"{section}.workers = {workers}: the workers didn't start, {_STARTS} times running ({reason[:200]}), perhaps for want of "
+        f"memory. Lower {section}.workers and run again; finished parts are kept."
     )
 
 

@@ -38,7 +38,7 @@ def test_workers_that_never_start_are_one_clear_line_and_leave_no_process(kill_a
     kill_at_birth(100)
     before = set(psutil.Process().children(recursive=True))
     with (
-        pytest.raises(TrainingError, match=r"tuning\.workers = 2: a worker died as it started, 3 times running"),
+        pytest.raises(TrainingError, match=r"tuning\.workers = 2: the workers didn't start, 3 times running"),
         open_client(None, 2, tmp_path, "tuning"),
     ):
         pass

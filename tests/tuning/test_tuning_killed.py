@@ -28,7 +28,7 @@ from carrossel.recorder import MemoryRuns
 from carrossel.tuning import storage
 from carrossel.tuning import study as studying
 from carrossel.tuning.study import open_study, run_study
-from carrossel.workers import open_client
+from carrossel.workers import open_cluster
 from postgres import running_cluster
 
 pytestmark = pytest.mark.timeout(240)
@@ -149,9 +149,9 @@ def cluster(tmp_path_factory):
     """A Dask cluster of three workers; the first death counts."""
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        open_client(None, 3, tmp_path_factory.mktemp("dask"), "tuning") as client,
+        open_cluster(3, tmp_path_factory.mktemp("dask"), "tuning") as cluster,
     ):
-        yield client.cluster
+        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ from walk_forward_params import PARAMS
 
 from carrossel.walk_forward.plan import read_plan
 from carrossel.walk_forward.running import walk_forward
-from carrossel.workers import open_client
+from carrossel.workers import open_cluster
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
-    with open_client(None, 2, tmp_path_factory.mktemp("dask"), "walk_forward") as client:
-        yield client.cluster
+    with open_cluster(2, tmp_path_factory.mktemp("dask"), "walk_forward") as cluster:
+        yield cluster
 
 
 @pytest.fixture

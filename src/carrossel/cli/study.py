@@ -266,9 +266,10 @@ def _sentences(study: Doing) -> str:
         f"best {percent(study.best)} of trial {study.best_trial}" if study.best is not None else "nothing complete yet"
     )
     last = f"; last activity {study.last:%Y-%m-%d %H:%M:%S}" if study.last else ""
+    about = f" ({study.dataset}, {study.cell})" if study.dataset else ""
     repeated = f", {study.repeated} repeated" if study.repeated else ""
     return (
-        f"{study.name} ({study.dataset}, {study.cell}): {state}\n"
+        f"{study.name}{about}: {state}\n"
         f"  {ended}{of} trials: {study.complete} complete, {study.pruned} pruned; {study.failed} failed{repeated}, "
         f"{study.running} running, {study.waiting} waiting\n  {reached}{last}"
     )

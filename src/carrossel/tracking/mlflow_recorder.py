@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from carrossel.errors import TrackingError
 from carrossel.revision import code_revision
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow.entities import Run
 
-    from carrossel.recorder import Scalar
+    from carrossel.recorder import Opening, Scalar
     from carrossel.tracking.store import Store
 
 Ending = Literal["FINISHED", "FAILED", "KILLED"]
@@ -207,14 +207,10 @@ def open_run(
     name: str,
     *,
     key: str,
-    tags: Mapping[str, str] | None = None,
-    parent_run_id: str | None = None,
-    resume_run_id: str | None = None,
-    resume_key: bool = False,
-    started: float | None = None,
     store: Store | None = None,
     revision: str | None = None,
     strict: bool = False,
+    **rest: Unpack[Opening],
 ) -> Iterator[MlflowRecorder]:
     """A run of the dataset's experiment, open while the block runs.
 
@@ -225,28 +221,25 @@ def open_run(
         dataset: names the experiment.
         name: of the run: the competitor.
         key: what identifies the work, as tag `carrossel.key`; `log_model_folder` replaces it by the results' own.
-        tags: more of them; git commit and DVC experiment are added.
-        parent_run_id: makes it a nested run, such as a trial of a study.
-        resume_run_id: the run to go on with; a new one if the server doesn't have it.
-        resume_key: go on with the parent's newest run of this key, if there is one.
-        started: when the work began, in seconds since 1970; now if not given.
         store: an open one; section `tracking` says which if not given.
         revision: of the code; git is asked if not given.
         strict: see `MlflowRecorder`.
+        rest: see `carrossel.recorder.Opening`; git commit and DVC experiment are added to its tags.
 
     Raises:
         TrackingError: if `strict` and the server fails.
     """
+    tags = {**revision_tags(revision or code_revision()), **(rest.get("tags") or {})}
     try:
         store = store or open_tracking()
         recorder = _start(
             store,
             dataset,
             name,
-            _tags(dataset, name, key, {**revision_tags(revision or code_revision()), **(tags or {})}, parent_run_id),
-            resume_run_id,
-            resume_key=resume_key,
-            started=started,
+            _tags(dataset, name, key, tags, rest.get("parent_run_id")),
+            rest.get("resume_run_id"),
+            resume_key=rest.get("resume_key", False),
+            started=rest.get("started"),
             strict=strict,
         )
     except TrackingError as error:

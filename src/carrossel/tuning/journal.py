@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
+from carrossel.tuning.storage import lost_with_drivers
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
@@ -91,10 +93,9 @@ class Journal:
             folder: of the report; its files are logged, not its folders.
         """
         trials = study.get_trials(deepcopy=False)
-        # A killed driver's trials count for nothing: each was repeated.
-        repeated = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
+        lost = lost_with_drivers(trials)  # these count for nothing
         complete, pruned, failed = (
-            [trial for trial in trials if trial.state == state and trial.number not in repeated]
+            [trial for trial in trials if trial.state == state and trial.number not in lost]
             for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         )
         counts = {"trials": len(complete) + len(pruned), "complete": len(complete), "pruned": len(pruned)}

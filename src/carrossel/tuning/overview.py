@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
 from carrossel.errors import StudyError
-from carrossel.tuning.storage import explaining, list_studies
+from carrossel.tuning.storage import explaining, list_studies, lost_with_drivers
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -82,8 +81,8 @@ def _look(storage: RDBStorage, name: str) -> Doing:
     by_state: dict[TrialState, list[FrozenTrial]] = {state: [] for state in TrialState}
     for trial in trials:
         by_state[trial.state].append(trial)
-    repeated = {number for trial in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
-    failed = [trial for trial in by_state[TrialState.FAIL] if trial.number not in repeated]
+    lost = lost_with_drivers(trials)
+    failed = [trial for trial in by_state[TrialState.FAIL] if trial.number not in lost]
     best = max(((t.values[0], -t.number) for t in by_state[TrialState.COMPLETE]), default=None)
     times = [time for trial in trials for time in (trial.datetime_start, trial.datetime_complete) if time]
     stale = set(storage._get_stale_trial_ids(study._study_id))  # noqa: SLF001 - Optuna tells nobody but its own loop

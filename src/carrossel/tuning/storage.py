@@ -24,7 +24,7 @@ from carrossel.errors import StudyError
 from carrossel.tracking.config import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from optuna.storages import BaseStorage
@@ -43,7 +43,7 @@ _HEARTBEAT_S, _STALE_AFTER_S = 2, 6
 _BUSY_S, _CONNECT_S = 30, 5
 _DEAD = "dead"  # in a trial's system attributes: its driver is gone
 _RUNG = "completed_rung_"  # Optuna's mark of a trial that reached a rung
-_OF_THE_DEAD = ("reason", "seconds", "parameters")
+_OF_THE_DEAD = ("reason", "seconds", "parameters", "epochs")
 _HEARTLESS = text(
     "SELECT trials.trial_id FROM trials LEFT JOIN trial_heartbeats ON trial_heartbeats.trial_id = trials.trial_id "
     "WHERE trials.study_id = :study AND trials.state = 'RUNNING' AND trial_heartbeats.trial_id IS NULL"
@@ -183,6 +183,13 @@ def failed_by_itself(trial: FrozenTrial) -> bool:
     A driver that is killed between a trial's reason and its end leaves a reason, too.
     """
     return trial.state == TrialState.FAIL and "reason" in trial.user_attrs and _DEAD not in trial.system_attrs
+
+
+def lost_with_drivers(trials: Iterable[FrozenTrial]) -> set[int]:
+    """Numbers of trials that failed with their driver: each was queued again, or will be."""
+    trials = list(trials)
+    repeated = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
+    return repeated | {trial.number for trial in trials if _DEAD in trial.system_attrs}
 
 
 def give_up(study: Study, trial: Trial) -> None:

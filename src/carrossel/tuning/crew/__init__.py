@@ -25,6 +25,7 @@ def open_crew(where: Where, held: Held, scratch: Path, section: str) -> Iterator
 
     Raises:
         ConfigError: if the scheduler doesn't answer or has no workers.
+        TrainingError: if local processes can't be started.
     """
     if where.workers == 1 and where.scheduler is None:
         from carrossel.tuning.crew.alone import Alone

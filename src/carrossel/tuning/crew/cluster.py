@@ -7,9 +7,11 @@ rung that showed it. If no word comes, such as from a driver that was killed, it
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections import deque
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from distributed import KilledWorker, get_worker
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from carrossel.tuning.trial import Job
 
 _WORD_S = 2.0
+_LOOK_S, _DESERTED_S = 5.0, 60.0
+_TOO_BIG = "every worker that tried it died, at last with no other trial beside it: probably too big for the memory"
 
 
 class Cluster:
@@ -49,8 +53,9 @@ class Cluster:
     def run(self, desk: Desk) -> None:
         """See `Crew`.
 
-        A trial that no worker lived through gets a last try with the cluster to itself: Dask blames a dead worker's every task, the
-        one that waited behind the killer too, and two that are each too big for the memory together may fit one after the other.
+        A trial that Dask gave up, as too many workers died with it, is handed to Dask once more when none of this driver's is
+        beside it: Dask blames a dead worker's every task, the one that waited behind the killer too, and two that together are
+        too big for the memory may fit one after the other.
         """
         running: dict[Future[Outcome], Job] = {}
         suspects: deque[Job] = deque()
@@ -63,17 +68,36 @@ class Cluster:
                     return
                 alone = suspects.popleft()
                 running[self._submit(alone)] = alone
-            item = self._inbox.get()
+            item = self._next()
             if isinstance(item, dict):
                 self._answer(desk, {job.name: job for job in running.values()}, item)
             elif item in running:
                 job = running.pop(item)
-                if job is not alone and item.status == "error" and isinstance(item.exception(), KilledWorker):
+                suspect = item.status == "error" and isinstance(item.exception(), KilledWorker)
+                if suspect and job is not alone:
                     suspects.append(job)
                 else:
-                    desk.end(job, self._outcome(item, job))
+                    desk.end(job, Outcome("failed", reason=_TOO_BIG) if suspect else self._outcome(item, job))
                     alone = None
                 item.release()
+
+    def _next(self) -> Future[Outcome] | dict[str, Any]:
+        """What is told next, or which task ended.
+
+        Raises:
+            TrainingError: if there are no workers for a while; Dask itself would wait for some for ever.
+        """
+        deserted: float | None = None
+        while True:
+            with suppress(Empty):
+                return self._inbox.get(timeout=_LOOK_S)
+            with suppress(OSError):  # a scheduler that is gone ends every task
+                deserted = None if self._client.nthreads() else deserted or time.monotonic()
+            if deserted and time.monotonic() - deserted > _DESERTED_S:
+                raise TrainingError(
+                    f"{self._section}: no worker is left, for {_DESERTED_S:g} s now. Start some and run again; finished trials "
+                    "are kept."
+                )
 
     def _submit(self, job: Job) -> Future[Outcome]:
         future = self._client.submit(_run, self._held, job, self._topic, pure=False)

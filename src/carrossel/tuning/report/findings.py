@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from carrossel.tuning.storage import failed_by_itself
+from carrossel.tuning.storage import lost_with_drivers
 from carrossel.tuning.variance import CELL, FEWEST, Axis, explain
 
 if TYPE_CHECKING:
@@ -117,12 +117,9 @@ class Findings:
     @cached_property
     def failures(self) -> dict[str, int]:
         """How many trials failed for each reason, the commonest first."""
-        # Where RetryHeartbeatStaleTrialCallback writes which trials one repeats; its accessor is marked experimental.
-        repeated = {number for trial in self.trials for number in trial.system_attrs.get("retry_history", ())}
+        lost = lost_with_drivers(self.trials)
         reasons = [
-            trial.user_attrs["reason"]
-            if failed_by_itself(trial)
-            else (REPEATED if trial.number in repeated else NO_REASON)
+            REPEATED if trial.number in lost else trial.user_attrs.get("reason") or NO_REASON
             for trial in self.of(TrialState.FAIL)
         ]
         return {str(reason): int(count) for reason, count in pd.Series(reasons, dtype=object).value_counts().items()}

@@ -35,11 +35,11 @@ def spread(places: NDArray[np.float64], space: BaseDistribution) -> NDArray[np.f
     """Trials of one choice beside one another, evenly and not at random."""
     if not isinstance(space, CategoricalDistribution):
         return places
-    spread = places.copy()
+    moved = places.copy()
     for place in np.unique(places):
         (same,) = np.nonzero(places == place)
-        spread[same] += 0.44 * ((0.5 + 0.618034 * np.arange(len(same))) % 1 - 0.5)
-    return spread
+        moved[same] += 0.44 * ((0.5 + 0.618034 * np.arange(len(same))) % 1 - 0.5)
+    return moved
 
 
 def allows(space: BaseDistribution, value: Any) -> bool:
@@ -110,11 +110,11 @@ def column_ticks(space: BaseDistribution) -> list[tuple[float, str]]:
         return [(n / (high or 1) if high else 0.5, _short(space.choices[n])) for n in shown]
     if space.single():
         return [(0.5, format_value(space.low))]  # type: ignore[attr-defined]
-    ends = [(0.0, format_value(space.low)), (1.0, format_value(space.high))]  # type: ignore[attr-defined]
+    outer = [(0.0, format_value(space.low)), (1.0, format_value(space.high))]  # type: ignore[attr-defined]
     if getattr(space, "log", False):
         between = [(float((np.log10(t) - low) / (high - low)), format_value(t)) for t in _log_ticks(low, high)]
     else:
         between = [
             (float((t - low) / (high - low)), format_value(float(t))) for t in MaxNLocator(4).tick_values(low, high)
         ]
-    return [*ends, *[(height, text) for height, text in between if 0.1 < height < 0.9]]  # noqa: PLR2004 - clear of the ends
+    return [*outer, *[(height, text) for height, text in between if 0.1 < height < 0.9]]  # noqa: PLR2004 - clear of the ends
