@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from scipy.stats import ttest_ind
@@ -109,6 +110,19 @@ def test_a_cell_without_a_complete_trial_is_named(params, tmp_path, make_bars, m
         StudyError, match=r"odyssey rnn: none of 1 trials completed; the last: the loss is nan.*odyssey\.cells"
     ):
         sail(params, tmp_path, make_bars(160))
+
+
+def test_a_trial_lost_with_its_driver_is_no_row(params):
+    params["odyssey"] |= {"cells": ["rnn"]}
+    study = optuna.create_study()
+    for reason, marks in (("behind", {"dead": True}), ("the loss is nan", {})):
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.FAIL, user_attrs={"reason": reason}, system_attrs=marks
+            )
+        )
+    rows = running.read_trials(read_plan(params, "hash"), {"rnn": study})
+    assert rows[["number", "state", "reason"]].to_numpy().tolist() == [[1, "failed", "the loss is nan"]]
 
 
 def test_an_edited_cell_repeats_its_own_trials_alone(params, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from optuna.trial import TrialState
 
 from carrossel.errors import StudyError, TrainingError
 from carrossel.training.fitting import fit
+from carrossel.tuning import study as studying
 from carrossel.tuning.study import best_recipe, best_trial, find_study, open_study
 from studies import RECIPE, SPACE, Runs, plan, run
 
@@ -188,6 +189,19 @@ def test_when_every_trial_fails_the_study_says_why_and_what_to_narrow(tmp_path, 
     message = r"tune@walk: none of 3 trials completed; the last: the loss became nan\. Narrow tuning\.space"
     with pytest.raises(StudyError, match=message):
         run(tmp_path, make_bars(200))
+
+
+def test_the_last_reason_is_a_failed_trials_own():
+    study = optuna.create_study()
+    for state, reason, marks in (
+        ("FAIL", "no memory", {}),
+        ("PRUNED", "behind", {}),
+        ("FAIL", "behind", {"dead": True}),
+    ):
+        study.add_trial(
+            optuna.trial.create_trial(state=TrialState[state], user_attrs={"reason": reason}, system_attrs=marks)
+        )
+    assert "none of 3 trials completed; the last: no memory." in studying._why_none(study)
 
 
 def test_a_study_that_was_not_begun_is_named(tmp_path, make_bars):
