@@ -8,6 +8,9 @@ from typer.testing import CliRunner
 from carrossel.cli import app
 from carrossel.errors import LabError, StudyError
 from carrossel.tracking.lab import sync_lab, sync_odyssey
+from carrossel.tracking.mlflow_recorder import open_run
+from carrossel.tracking.results import log_odyssey
+from carrossel.tuning.odyssey.running import EXPERIMENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +79,17 @@ def test_track_logs_the_lab(tmp_path: Path) -> None:
     assert "odyssey" not in said.output
 
 
+def test_the_odysseys_own_run_has_its_report_once(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "reports" / "odyssey"
+    folder.mkdir(parents=True)
+    (folder / "cells.csv").write_text("cell,trials,best,best_tenth_median,median\ngru,10,0.3,0.2,0.1\n")
+    with open_run(EXPERIMENT, "odyssey", key="live", store=store) as live:
+        log_odyssey(live, tmp_path)
+    assert sync_odyssey(tmp_path, store=store) == live.run_id
+    (folder / "cells.csv").write_text("cell,trials,best,best_tenth_median,median\ngru,20,0.3,0.2,0.1\n")
+    assert sync_odyssey(tmp_path, store=store) != live.run_id
+
+
 def test_the_odysseys_report_is_a_run_that_is_found_again(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "reports" / "odyssey"
     (folder / "figures").mkdir(parents=True)
@@ -86,6 +100,7 @@ def test_the_odysseys_report_is_a_run_that_is_found_again(store: Store, tmp_path
     run = store.client.get_run(str(first))
     assert run.data.metrics == {"gru/best": 0.3, "gru/best_tenth_median": 0.2, "gru/median": 0.1}
     assert (tmp_path / "mlruns" / "odyssey" / str(first) / "artifacts" / "figures" / "shares.png").is_file()
+    assert len(store.client.search_runs([run.info.experiment_id])) == 1
     (folder / "cells.csv").write_text("cell,trials\ngru,10\n")
     with pytest.raises(StudyError, match=r"cells\.csv can't be read .*Run: dvc repro odyssey"):
         sync_odyssey(tmp_path, store=store)

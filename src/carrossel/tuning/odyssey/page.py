@@ -98,7 +98,7 @@ def make_report(trials: pd.DataFrame, config: Odyssey) -> Report:
 
 
 def write_report(folder: Path, config: Odyssey, run: Recorder, trials: pd.DataFrame) -> Report:
-    """Write tables, figures and page, and log them to the odyssey's run.
+    """Write tables, figures and page, and count trials in the odyssey's run.
 
     Args:
         folder: such as reports/odyssey; only the files named here are replaced.
@@ -114,7 +114,6 @@ def write_report(folder: Path, config: Odyssey, run: Recorder, trials: pd.DataFr
     run.metrics(
         {"trials": float(len(complete(trials))), "failed": float((trials["state"] == "failed").sum())}, step=len(trials)
     )
-    run.artifact(folder, "odyssey")
     return report
 
 

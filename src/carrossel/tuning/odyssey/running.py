@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from carrossel.tuning.progress import Progress
 
 R = TypeVar("R")
+EXPERIMENT = "odyssey"  # as the lab, apart from the datasets' own runs
 COLUMNS = ("cell", "number", "state", "skill", "seconds", "parameters", "reason")
 
 
@@ -147,7 +148,7 @@ def _run(
 
     def journal(cell: str, study: optuna.Study) -> Journal | None:
         tags = {"cell": cell, "data_sha256": plan.data_sha256}
-        return Journal(study, config.dataset, tags, open_run, parent) if config.track_trials else None
+        return Journal(study, EXPERIMENT, tags, open_run, parent) if config.track_trials else None
 
     ongoing = [
         Ongoing(
@@ -169,10 +170,10 @@ def _open_parent(plan: Plan, studies: Mapping[str, optuna.Study], open_run: Open
     config = plan.config
     known = (study.user_attrs.get("run_id") for study in studies.values())
     with open_run(
-        config.dataset,
+        EXPERIMENT,
         "odyssey",
         key=f"odyssey-{config.dataset}",
-        tags={"data_sha256": plan.data_sha256, "cells": ", ".join(config.cells)},
+        tags={"dataset": config.dataset, "data_sha256": plan.data_sha256, "cells": ", ".join(config.cells)},
         resume_run_id=next(filter(None, known), None),
     ) as run:
         for study in studies.values():
