@@ -314,7 +314,7 @@ def test_a_skill_far_below_the_others_is_drawn_at_the_edge_with_its_number(
     write_competitor("rnn", make_forecasts(HALF, [value + 1000 for value in LAST_CLOSE]))
     axes = draw_skill([_score(tmp_path, "toy")]).axes[0]
     assert axes.get_xlim()[0] > -10
-    assert any(text.get_text().startswith("−28,") for text in axes.texts)  # 1 − 4·10⁶/14 and a little, in percent
+    assert any("test −28," in text.get_text() for text in axes.texts)  # 1 − 4·10⁶/14 and a little, in percent
 
 
 def test_a_skill_far_above_the_others_is_drawn_at_the_other_edge(
@@ -325,7 +325,7 @@ def test_a_skill_far_above_the_others_is_drawn_at_the_other_edge(
     write_competitor("rnn", make_forecasts_that_know(0.9))
     axes = draw_skill([_score(tmp_path, "toy")]).axes[0]
     assert axes.get_xlim()[1] < 0.5
-    assert "+99 %" in [text.get_text() for text in axes.texts]
+    assert "validation +99 %, test +99 %" in [text.get_text() for text in axes.texts]
 
 
 def test_one_dataset_with_one_competitor_of_one_epoch_is_enough(

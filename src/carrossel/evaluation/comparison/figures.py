@@ -62,9 +62,10 @@ def _draw_skill_panel(axes: Axes, contest: Contest) -> None:
         axes.plot(ends, [place, place], color=color, linewidth=2.4, alpha=0.55, solid_capstyle="butt", zorder=2)
         chosen = name == contest.evaluation["best_by_validation"]
         circle = {"marker": "o", "color": BLACK if chosen else "white", "markeredgecolor": BLACK, "markersize": 5}
-        _mark(axes, validation[name], place, edge, circle, label_offset=7)
+        _mark(axes, validation[name], place, edge, circle)
         marker = "s" if contest.competitors[name].is_baseline else "D"
-        _mark(axes, test[name], place, edge, {"marker": marker, "color": color, "markersize": 7}, label_offset=-14)
+        _mark(axes, test[name], place, edge, {"marker": marker, "color": color, "markersize": 7})
+        _number_outside(axes, {"validation": validation[name], "test": test[name]}, place, edge)
     if contest.baselines:
         axes.axhline(len(contest.baselines) - 0.5, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(names)), names)
@@ -108,21 +109,31 @@ def label_skill(value: float, _position: int) -> str:
     return f"{100 * value:+.3g} %".replace("-", "−") if value else "0"
 
 
-def _mark(axes: Axes, skill: float, place: int, edge: float, style: dict[str, Any], label_offset: int) -> None:
-    if abs(skill) <= edge:
-        axes.plot(skill, place, linestyle="none", zorder=3, **style)
-        return
-    low = skill < 0
-    at = -edge if low else edge
-    axes.plot(at, place, linestyle="none", zorder=3, **{**style, "marker": "<" if low else ">"})
-    axes.annotate(
-        f"{100 * skill:+,.0f} %".replace("-", "−"),
-        (at, place),
-        xytext=(0, label_offset),
-        textcoords="offset points",
-        fontsize=8,
-        ha="left" if low else "right",
-    )
+def _mark(axes: Axes, skill: float, place: int, edge: float, style: dict[str, Any]) -> None:
+    """A mark at its skill; a triangle at the edge if that lies outside."""
+    if abs(skill) > edge:
+        style = {**style, "marker": "<" if skill < 0 else ">"}
+    axes.plot(np.clip(skill, -edge, edge), place, linestyle="none", zorder=3, **style)
+
+
+def _number_outside(axes: Axes, skills: Mapping[str, float], place: int, edge: float) -> None:
+    """Write the skills that lie outside beside their marks, on either side in one line: rows stand too close for two."""
+    for sign in (-1, 1):
+        outside = {part: skill for part, skill in skills.items() if sign * skill > edge}
+        if not outside:
+            continue
+        told = [f"{part} {100 * skill:+,.0f} %".replace("-", "−") for part, skill in outside.items()]
+        axes.annotate(
+            ", ".join(told),
+            (sign * edge, place),
+            xytext=(-8 * sign, 0 if len(outside) == len(skills) else 7),  # clear of the mark that lies inside
+            textcoords="offset points",
+            fontsize=7.5,
+            ha="left" if sign < 0 else "right",
+            va="center",
+            zorder=2.5,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
+        )
 
 
 @look()
