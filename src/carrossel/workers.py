@@ -45,14 +45,16 @@ def open_client(scheduler: str | None, workers: int, scratch: Path, section: str
         ConfigError: if the scheduler doesn't answer or has no workers.
         TrainingError: if local processes can't be started.
     """
-    with dask.config.set(_SETTINGS):
-        if scheduler is None:
-            with open_cluster(workers, scratch, section) as cluster, Client(cluster) as client:
-                yield client
-            return
-        # A scheduler that dies is told in one line by who waits for results.
-        with silence_logging_cmgr(logging.CRITICAL), _connect(scheduler, section) as client:
+    if scheduler is None:
+        with open_cluster(workers, scratch, section) as cluster, Client(cluster) as client:
             yield client
+        return
+    with (
+        dask.config.set(_SETTINGS),
+        silence_logging_cmgr(logging.CRITICAL),  # a scheduler that dies is told in one line by who waits for results
+        _connect(scheduler, section) as client,
+    ):
+        yield client
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def _run(
     held = Held.share(config.dataset, bars.iloc[: rows.end], rows.folds, scratch if config.scheduler is None else None)
 
     def journal(cell: str, study: optuna.Study) -> Journal | None:
-        tags = {"cell": cell, "data_sha256": plan.data_sha256}
+        tags = {"cell": cell, "dataset": config.dataset, "data_sha256": plan.data_sha256}
         return Journal(study, EXPERIMENT, tags, open_run, parent) if config.track_trials else None
 
     ongoing = [

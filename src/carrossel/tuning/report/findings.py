@@ -115,11 +115,15 @@ class Findings:
         return tuple(trial for trial in self.trials if trial.state in states)
 
     @cached_property
+    def lost(self) -> set[int]:
+        """Numbers of trials that failed with their driver, not by themselves."""
+        return lost_with_drivers(self.trials)
+
+    @cached_property
     def failures(self) -> dict[str, int]:
         """How many trials failed for each reason, the commonest first."""
-        lost = lost_with_drivers(self.trials)
         reasons = [
-            REPEATED if trial.number in lost else trial.user_attrs.get("reason") or NO_REASON
+            REPEATED if trial.number in self.lost else trial.user_attrs.get("reason") or NO_REASON
             for trial in self.of(TrialState.FAIL)
         ]
         return {str(reason): int(count) for reason, count in pd.Series(reasons, dtype=object).value_counts().items()}

@@ -9,7 +9,6 @@ from optuna.trial import TrialState
 
 from carrossel.evaluation.comparison.formats import DASH
 from carrossel.tuning.report.findings import epochs_run
-from carrossel.tuning.storage import failed_by_itself
 
 if TYPE_CHECKING:
     from carrossel.tuning.report.findings import Findings
@@ -25,9 +24,7 @@ def tabulate_trials(found: Findings) -> pd.DataFrame:
             "seconds": trial.user_attrs.get("seconds"),
             "parameters": trial.user_attrs.get("parameters"),
             "epochs": epochs_run(trial),
-            "reason": trial.user_attrs.get("reason")
-            if trial.state != TrialState.FAIL or failed_by_itself(trial)
-            else None,
+            "reason": None if trial.number in found.lost else trial.user_attrs.get("reason"),
             **trial.params,
         }
         for trial in found.trials
