@@ -18,9 +18,12 @@ def render_html(
 
     Args:
         room: dotted name of the package with the template.
-        name: of its file, which extends `layout.html` with blocks `title`, `style` and `body`.
+        name: of its file, which may extend `layout.html` with blocks `title`, `style` and `body`.
         filters: further ones than `curly`, which sets the quotation marks of “tomorrow = today”.
-        values: what the template asks for.
+        values: what the template asks for; what it writes as JSON must be finite.
+
+    Raises:
+        ValueError: if a number that is to be JSON is NaN or infinite.
     """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(room, "."), PackageLoader(__name__, ".")]),
@@ -29,6 +32,7 @@ def render_html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False, "separators": (",", ":")}
     environment.filters |= {"curly": _curl, **(filters or {})}
     return environment.get_template(name).render(**values)
 

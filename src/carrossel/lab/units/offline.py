@@ -7,8 +7,9 @@ import hashlib
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+
+from carrossel.evaluation.layout import render_html
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,14 +30,10 @@ def render_page(room: str, name: str, data: dict[str, Any], **values: Any) -> st
     Raises:
         ValueError: if the data hold NaN or infinity, which aren't JSON.
     """
-    files = resources.files(room)
-    script = files.joinpath(f"{name}.js").read_text(encoding="utf-8")
+    script = resources.files(room).joinpath(f"{name}.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False, "separators": (",", ":")}
-    template = environment.from_string(files.joinpath(f"{name}.html").read_text(encoding="utf-8"))
     # The digest is of the script as it stands in the page; it is this package's own file.
-    return template.render(data=data, script=Markup(script), digest=digest, **values)  # noqa: S704 - our own script, no input
+    return render_html(room, f"{name}.html", data=data, script=Markup(script), digest=digest, **values)  # noqa: S704 - our own script, no input
 
 
 def pack(values: NDArray[np.generic], kind: str) -> str:
