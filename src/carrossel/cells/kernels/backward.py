@@ -21,7 +21,7 @@ def backward(plan: int, first_block: int, last_block: int, thread: int) -> None:
     """Run blocks `first_block` … `last_block − 1` from the last time step to the first, into one thread's sums."""
     p = read_plan(plan)
     dgates = p.scratch + FLOAT * thread * p.scratch_thread
-    dh = dgates + FLOAT * p.chunk * p.rows * p.gate_width
+    dh = dgates + FLOAT * p.chunk * p.rows * p.dgate_width
     dm = dh + FLOAT * p.rows * p.gradient_width
     dvectors = dm + FLOAT * p.rows * p.gradient_width
     sums = p.sums + FLOAT * thread * p.sums_thread
@@ -36,9 +36,9 @@ def _run_block(p: Any, block: int, dgates_chunk: int, dh: int, dm: int, dvectors
     hidden, width = p.hidden, p.state_width
     begin = block * p.rows
     rows = min(p.rows, p.batch - begin)
-    state_step = FLOAT * rows * width
+    state_step = FLOAT * p.batch * width
     gates_step = FLOAT * rows * p.gate_width
-    state = p.states + FLOAT * block * p.states_block + p.time * state_step
+    state = p.states + FLOAT * begin * width + p.time * state_step
     gates = p.gates + FLOAT * block * p.gates_block + p.time * gates_step * p.gates_kept
     m, m_width, m_step = state, width, state_step
     clear(rows * p.gradient_width, dh)
@@ -56,13 +56,13 @@ def _run_block(p: Any, block: int, dgates_chunk: int, dh: int, dm: int, dvectors
         gates -= gates_step * p.gates_kept
         row = t * p.batch + begin
         slot = t % p.chunk
-        dgates = dgates_chunk + slot * gates_step
+        dgates = dgates_chunk + FLOAT * slot * rows * p.dgate_width
         call(p.add, (rows, hidden, dh, p.gradient_width, p.dy + FLOAT * row * hidden, hidden))
         if p.late:
             _step_late(p, rows, gates, dgates, state, m_next, m_width, dh, dm)
         call(
             p.backward,
-            (rows, FLOAT * p.padded, gates, dgates, FLOAT * p.gate_width)
+            (rows, FLOAT * p.padded, gates, FLOAT * p.gate_width, dgates, FLOAT * p.dgate_width)
             + (state, state_next, FLOAT * width, m, m_next, FLOAT * m_width)
             + (dh, dm, FLOAT * p.gradient_width, p.weight_vectors, dvectors),
         )
@@ -71,8 +71,8 @@ def _run_block(p: Any, block: int, dgates_chunk: int, dh: int, dm: int, dvectors
             inputs = dh + FLOAT * p.padded
             call(p.copy, (rows, p.features, p.dx + FLOAT * row * p.features, p.features, inputs, p.gradient_width))
         if slot == 0:
-            terms = min(p.chunk, p.time - t) * rows
-            _add_weight_gradients(p, terms, dgates, state, m, m + m_step, m_width, dvectors, sums)
+            steps = min(p.chunk, p.time - t)
+            _add_weight_gradients(p, steps, rows, dgates, state, m, m + m_step, m_width, dvectors, sums)
     call(p.copy, (rows, hidden, p.dh_first + FLOAT * begin * hidden, hidden, dh, p.gradient_width))
     if p.carried:
         call(p.copy, (rows, hidden, p.dm_first + FLOAT * begin * hidden, hidden, dm, p.gradient_width))
@@ -84,15 +84,15 @@ def _step_late(p: Any, rows: int, gates: int, dgates: int, state: int, m: int, m
     dlate = dgates + FLOAT * p.late_first * p.padded
     call(
         p.finish_backward,
-        (rows, FLOAT * p.padded, gates, dlate, FLOAT * p.gate_width)
+        (rows, FLOAT * p.padded, gates, FLOAT * p.gate_width, dlate, FLOAT * p.dgate_width)
         + (state, FLOAT * p.state_width, m, FLOAT * m_width, dh, dm, FLOAT * p.gradient_width),
     )
     columns = p.gradient_width if p.late_input else p.padded
     clear_columns(rows, columns - p.padded, dm + FLOAT * p.padded, p.gradient_width)
     call(
         p.multiply,
-        (rows, columns, p.late * p.padded)
-        + (dlate, p.gate_width, 1, p.weight_late, PANEL, p.weight_late_panel, dm, p.gradient_width, 1),
+        (rows, columns, 1, p.late * p.padded, dlate, p.dgate_width, 1)
+        + (p.weight_late, PANEL, 0, p.weight_late_panel, dm, p.gradient_width, 1),
     )
 
 
@@ -102,8 +102,8 @@ def _pass_on(p: Any, rows: int, dgates: int, dh: int, dm: int) -> None:
     if p.looked:
         call(
             p.multiply,
-            (rows, p.padded, p.looked * p.padded)
-            + (dgates, p.gate_width, 1, p.weight_looked, PANEL, p.weight_looked_panel, dm, p.gradient_width, 1),
+            (rows, p.padded, 1, p.looked * p.padded, dgates, p.dgate_width, 1)
+            + (p.weight_looked, PANEL, 0, p.weight_looked_panel, dm, p.gradient_width, 1),
         )
     if p.needs_x:
         inputs = FLOAT * p.padded
@@ -113,35 +113,47 @@ def _pass_on(p: Any, rows: int, dgates: int, dh: int, dm: int) -> None:
             clear_columns(rows, p.gradient_width - p.padded, dh + inputs, p.gradient_width)
     call(
         p.multiply,
-        (rows, p.gradient_width, p.direct * p.padded)
-        + (dgates, p.gate_width, 1, p.weight, PANEL, p.weight_panel, dh, p.gradient_width, 1),
+        (rows, p.gradient_width, 1, p.direct * p.padded, dgates, p.dgate_width, 1)
+        + (p.weight, PANEL, 0, p.weight_panel, dh, p.gradient_width, 1),
     )
 
 
 @njit(**OPTIONS)
 def _add_weight_gradients(
-    p: Any, terms: int, dgates: int, states: int, m_before: int, m_after: int, m_width: int, dvectors: int, sums: int
+    p: Any,
+    steps: int,
+    rows: int,
+    dgates: int,
+    states: int,
+    m_before: int,
+    m_after: int,
+    m_width: int,
+    dvectors: int,
+    sums: int,
 ) -> None:
     """Add the sums over the rows of a chunk to a thread's sums."""
+    states_run, m_run = p.batch * p.state_width, rows * m_width
     width, padded = p.state_width, p.padded
     late, late_from = p.late * padded, FLOAT * p.late_first * padded
     call(
         p.multiply,
-        (p.direct * padded, width, terms) + (dgates, 1, p.gate_width, states, width, PANEL, sums, width, 1),
+        (p.direct * padded, width, steps, rows, dgates, 1, p.dgate_width)
+        + (states, width, states_run, PANEL, sums, width, 1),
     )
     seen = sums + FLOAT * p.gate_width * width
     if p.looked:
         call(
             p.multiply,
-            (p.looked * padded, padded, terms) + (dgates, 1, p.gate_width, m_before, m_width, PANEL, seen, padded, 1),
+            (p.looked * padded, padded, steps, rows, dgates, 1, p.dgate_width)
+            + (m_before, m_width, m_run, PANEL, seen, padded, 1),
         )
         seen += FLOAT * p.looked * padded * padded
     if p.late:
-        from_late = (dgates + late_from, 1, p.gate_width, m_after, m_width, PANEL)
+        from_late = (steps, rows, dgates + late_from, 1, p.dgate_width, m_after, m_width, m_run, PANEL)
         if p.late_input:
-            call(p.multiply, (late, width, terms) + from_late + (sums + late_from * width, width, 1))
+            call(p.multiply, (late, width) + from_late + (sums + late_from * width, width, 1))
         else:
-            call(p.multiply, (late, padded, terms) + from_late + (seen, padded, 1))
+            call(p.multiply, (late, padded) + from_late + (seen, padded, 1))
             seen += FLOAT * late * padded
     if p.vectors:
         call(p.add, (1, p.vectors * padded, seen, 0, dvectors, 0))

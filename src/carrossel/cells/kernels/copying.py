@@ -50,10 +50,12 @@ def clear_columns(rows: int, count: int, target: int, target_row: int) -> None:
 
 
 @njit(**OPTIONS)
-def append_input(copy: int, rows: int, hidden: int, features: int, state: int, state_row: int, x: int) -> None:
+def append_input(
+    copy: int, rows: int, hidden: int, features: int, state: int, state_row: int, x: int, x_row: int
+) -> None:
     """Write [x | 1] behind the h of each row."""
     behind = state + FLOAT * hidden
-    call(copy, (rows, features, behind, state_row, x, features))
+    call(copy, (rows, features, behind, state_row, x, x_row))
     one = behind + FLOAT * features
     for _ in range(rows):
         store_number(one, 1.0)

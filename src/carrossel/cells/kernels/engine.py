@@ -22,7 +22,7 @@ def _signature(arguments: int) -> str:
 def shared_functions() -> dict[str, int]:
     """Addresses of what all passes use, by their names in the plan."""
     return {
-        "multiply": compile_callback(products.multiply, _signature(12)),
+        "multiply": compile_callback(products.multiply, _signature(14)),
         "copy": compile_callback(copying.copy_rows, _signature(6)),
         "add": compile_callback(copying.add_rows, _signature(6)),
         "pack": compile_callback(packing.pack, _signature(9)),

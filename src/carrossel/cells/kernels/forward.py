@@ -16,9 +16,9 @@ def forward(plan: int, first_block: int, last_block: int, _thread: int) -> None:
     for block in range(first_block, last_block):
         begin = block * p.rows
         rows = min(p.rows, p.batch - begin)
-        state = p.states + FLOAT * block * p.states_block
+        state = p.states + FLOAT * begin * width
         gates = p.gates + FLOAT * block * p.gates_block
-        state_step = FLOAT * rows * width * p.kept
+        state_step = FLOAT * p.batch * width
         gates_step = FLOAT * rows * p.gate_width * p.gates_kept
         clear(rows * width, state)  # lanes behind the last unit pass from step to step: from zeros they stay numbers
         call(p.copy, (rows, hidden, state, width, p.h_first + FLOAT * begin * hidden, hidden))
@@ -32,20 +32,20 @@ def forward(plan: int, first_block: int, last_block: int, _thread: int) -> None:
             if p.carried:
                 call(p.copy, (rows, hidden, m, m_width, p.m_first + FLOAT * begin * hidden, hidden))
         for t in range(p.time):
-            x = p.x + FLOAT * (t * p.batch + begin) * p.features
+            x = p.x + FLOAT * (t * p.batch + begin) * p.x_row
             state_next, m_next = state + state_step, m + m_step
-            append_input(p.copy, rows, hidden, p.features, state, width, x)
+            append_input(p.copy, rows, hidden, p.features, state, width, x, p.x_row)
             depth = hidden + p.features + 1
             call(
                 p.multiply,
-                (rows, p.direct * p.padded, depth, state, width, 1)
-                + (p.weight, PANEL, p.weight_panel, gates, p.gate_width, 0),
+                (rows, p.direct * p.padded, 1, depth, state, width, 1)
+                + (p.weight, PANEL, 0, p.weight_panel, gates, p.gate_width, 0),
             )
             if p.looked:
                 call(
                     p.multiply,
-                    (rows, p.looked * p.padded, hidden, m, m_width, 1)
-                    + (p.weight_looked, PANEL, p.weight_looked_panel, gates, p.gate_width, 1),
+                    (rows, p.looked * p.padded, 1, hidden, m, m_width, 1)
+                    + (p.weight_looked, PANEL, 0, p.weight_looked_panel, gates, p.gate_width, 1),
                 )
             call(
                 p.forward,
@@ -54,11 +54,11 @@ def forward(plan: int, first_block: int, last_block: int, _thread: int) -> None:
             )
             if p.late:
                 if p.late_input:
-                    append_input(p.copy, rows, hidden, p.features, m_next, m_width, x)
+                    append_input(p.copy, rows, hidden, p.features, m_next, m_width, x, p.x_row)
                 call(
                     p.multiply,
-                    (rows, p.late * p.padded, p.late_depth, m_next, m_width, 1)
-                    + (p.weight_late, PANEL, p.weight_late_panel, gates + late_from, p.gate_width)
+                    (rows, p.late * p.padded, 1, p.late_depth, m_next, m_width, 1)
+                    + (p.weight_late, PANEL, 0, p.weight_late_panel, gates + late_from, p.gate_width)
                     + (1 - p.late_input,),
                 )
             if p.finish:
@@ -67,8 +67,9 @@ def forward(plan: int, first_block: int, last_block: int, _thread: int) -> None:
                     (rows, FLOAT * p.padded, gates, FLOAT * p.gate_width, state, state_next, FLOAT * width)
                     + (m_next, FLOAT * m_width),
                 )
-            call(p.copy, (rows, hidden, p.y + FLOAT * (t * p.batch + begin) * hidden, hidden, state_next, width))
             state, m = state_next, m_next
             gates += gates_step
+        if p.h_last:
+            call(p.copy, (rows, hidden, p.h_last + FLOAT * begin * hidden, hidden, state, width))
         if p.carried:
             call(p.copy, (rows, hidden, p.m_last + FLOAT * begin * hidden, hidden, m, m_width))

@@ -1,6 +1,7 @@
 """How the engine's buffers are laid out, and the record by which Python tells compiled code.
 
-Per block of sequences, time-major: rows of states [h | x | 1], of gates (each gate padded to whole vectors), and of m.
+Time-major rows: of states [h | x | 1] for all sequences, so that the h of all steps are a view of them; of gates (each gate
+padded to whole vectors) and of m for one block of sequences after another.
 All counts are of float32 numbers, all addresses of bytes.
 """
 
@@ -25,23 +26,26 @@ LARGEST_BLOCK = 48
 CHUNK_ROWS = 128
 """Rows summed in registers before they join a weight's gradient: fewer trips to memory, and sums on two levels."""
 
+FEW_SETS = 128
+"""Rows whose width is a multiple of this begin in at most 8 of a first-level cache's 64 sets."""
+
 FIELDS = (
     # sizes
     *("time", "batch", "features", "hidden"),
-    *("padded", "state_width", "gate_width", "memory_width", "gradient_width"),
+    *("padded", "state_width", "gate_width", "dgate_width", "memory_width", "gradient_width"),
     *("rows", "chunk", "kept", "gates_kept"),
     # the cell, as in GateMaths
     *("memory", "carried", "direct", "looked", "late", "late_input", "late_first", "late_depth", "vectors"),
     # compiled functions
     *("multiply", "copy", "add", "pack", "forward", "finish", "backward", "finish_backward"),
     # buffers, and floats from one block of sequences to the next
-    *("states", "gates", "memories", "states_block", "gates_block", "memories_block"),
+    *("states", "gates", "memories", "gates_block", "memories_block"),
     # packed weights, floats from panel to panel, and sizes
     *("weight", "weight_looked", "weight_late", "weight_vectors"),
     *("weight_panel", "weight_looked_panel", "weight_late_panel"),
     *("weight_size", "weight_looked_size", "weight_late_size"),
     # tensors
-    *("x", "y", "h_first", "m_first", "m_last"),
+    *("x", "x_row", "h_first", "m_first", "h_last", "m_last"),
     *("dy", "dm_last", "dx", "dh_first", "dm_first", "needs_x"),
     # of one thread in the backward pass
     *("scratch", "scratch_thread", "sums", "sums_thread", "threads"),
@@ -124,6 +128,11 @@ class Layout:
         return self.maths.gates * self.padded
 
     @cached_property
+    def dgate_width(self) -> int:
+        """Of gradients of gates, which are read by columns: at distances of many lines all would fall into few sets of cache."""
+        return self.gate_width + LANES if self.gate_width % FEW_SETS == 0 else self.gate_width
+
+    @cached_property
     def memory_width(self) -> int:
         if not self.maths.memory:
             return 0
@@ -138,10 +147,6 @@ class Layout:
         return max(1, min(self.time, CHUNK_ROWS // self.rows))
 
     @cached_property
-    def states_block(self) -> int:
-        return (self.time * self.kept + 1) * self.rows * self.state_width
-
-    @cached_property
     def gates_block(self) -> int:
         steps = self.time if self.kept and self.maths.keeps_gates else 1
         return steps * self.rows * self.gate_width
@@ -151,9 +156,14 @@ class Layout:
         return (self.time * self.kept + 1) * self.rows * self.memory_width
 
     @cached_property
+    def states(self) -> int:
+        """Numbers in the states before, between and after all steps."""
+        return (self.time + 1) * self.batch * self.state_width + LANES
+
+    @cached_property
     def activations(self) -> int:
-        """Numbers that the forward pass keeps for the backward pass, or uses while it runs."""
-        return self.blocks * (self.states_block + self.gates_block + self.memories_block) + LANES
+        """Numbers besides that the forward pass keeps for the backward pass, or uses while it runs."""
+        return self.blocks * (self.gates_block + self.memories_block)
 
     @cached_property
     def late_depth(self) -> int:
@@ -172,7 +182,7 @@ class Layout:
     @cached_property
     def scratch(self) -> int:
         """Numbers one thread needs in the backward pass besides its sums."""
-        rows = self.chunk * self.rows * self.gate_width + 2 * self.rows * self.gradient_width
+        rows = self.chunk * self.rows * self.dgate_width + 2 * self.rows * self.gradient_width
         return rows + self.maths.vectors * self.padded
 
     @cached_property
@@ -212,6 +222,7 @@ class Layout:
             padded=self.padded,
             state_width=self.state_width,
             gate_width=self.gate_width,
+            dgate_width=self.dgate_width,
             memory_width=self.memory_width,
             gradient_width=self.gradient_width,
             rows=self.rows,
@@ -227,7 +238,6 @@ class Layout:
             late_first=maths.gates - maths.late,
             late_depth=self.late_depth,
             vectors=maths.vectors,
-            states_block=self.states_block,
             gates_block=self.gates_block,
             memories_block=self.memories_block,
             needs_x=self.needs_x,

@@ -19,10 +19,10 @@ def build_tile(rows: int, vectors: int, panels: int = 1) -> Any:
     """An intrinsic that computes C = A B, or C += A B, for one tile of `rows` × `panels`·`vectors`·LANES.
 
     Its arguments, all integers:
-        depth: terms of each sum, at least 1.
-        a, a_row, a_step: address of A; distance in floats between rows, and between terms.
-        b, b_step, b_panel: address of B; distance in floats between terms, and between panels, in each of which
-            `vectors` vectors lie side by side.
+        runs, depth: terms of each sum come in `runs` runs of `depth`, each at least 1.
+        a, a_row, a_step: address of A; distance in floats between rows, and between terms of all runs.
+        b, b_step, b_run, b_panel: address of B; distance in floats between terms of a run, between the beginnings of
+            runs, and between panels, in each of which `vectors` vectors lie side by side.
         c, c_row: address of C; distance in floats between rows.
         accumulate: 0 for C = A B, else C += A B.
     """
@@ -30,12 +30,14 @@ def build_tile(rows: int, vectors: int, panels: int = 1) -> Any:
     @intrinsic
     def tile(
         _typing: Any,
+        _runs: Any,
         _depth: Any,
         _a: Any,
         _a_row: Any,
         _a_step: Any,
         _b: Any,
         _b_step: Any,
+        _b_run: Any,
         _b_panel: Any,
         _c: Any,
         _c_row: Any,
@@ -45,7 +47,7 @@ def build_tile(rows: int, vectors: int, panels: int = 1) -> Any:
             _emit(builder, rows, vectors, panels, *arguments)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 10), generate
+        return types.void(*[types.intp] * 12), generate
 
     return tile
 
@@ -55,12 +57,14 @@ def _emit(
     rows: int,
     vectors: int,
     panels: int,
+    runs: Any,
     depth: Any,
     a: Any,
     a_row: Any,
     a_step: Any,
     b: Any,
     b_step: Any,
+    b_run: Any,
     b_panel: Any,
     c: Any,
     c_row: Any,
@@ -74,17 +78,24 @@ def _emit(
     zero = ir.Constant(LLVM_VECTOR, [0.0] * LANES)
 
     # what C holds joins at the end, not at the start: a sum over many calls then runs on two levels
-    names = ("start", "loop", "done", "add", "write")
-    start, loop, done, add, write = (builder.append_basic_block(f"tile_{name}") for name in names)
+    names = ("start", "run", "loop", "run_done", "done", "add", "write")
+    start, run, loop, run_done, done, add, write = (builder.append_basic_block(f"tile_{name}") for name in names)
     builder.branch(start)
     builder.position_at_end(start)
+    builder.branch(run)
+
+    builder.position_at_end(run)
+    finished = builder.phi(INDEX)
+    before = [builder.phi(LLVM_VECTOR) for _ in cells]
+    b_first = builder.gep(b, [builder.mul(finished, b_run)])
+    a_first = builder.mul(builder.mul(finished, depth), a_step)
     builder.branch(loop)
 
     builder.position_at_end(loop)
     term = builder.phi(INDEX)
     sums = [builder.phi(LLVM_VECTOR) for _ in cells]
-    b_term = builder.gep(b, [builder.mul(term, b_step)])
-    a_offset = builder.mul(term, a_step)
+    b_term = builder.gep(b_first, [builder.mul(term, b_step)])
+    a_offset = builder.add(a_first, builder.mul(term, a_step))
     b_panels = [builder.gep(b_term, [builder.mul(b_panel, INDEX(p))]) for p in range(panels)]
     columns = [
         builder.load(_vector_at(builder, b_panels[v // vectors], v % vectors), align=ALIGNMENT)
@@ -96,12 +107,21 @@ def _emit(
     muladd = builder.module.declare_intrinsic(name, (), ir.FunctionType(LLVM_VECTOR, [LLVM_VECTOR] * 3))
     added = [builder.call(muladd, [numbers[m], columns[v], sums[i]]) for i, (m, v) in enumerate(cells)]
     following = builder.add(term, INDEX(1))
-    term.add_incoming(INDEX(0), start)
+    term.add_incoming(INDEX(0), run)
     term.add_incoming(following, loop)
-    for each, next_sum in zip(sums, added, strict=True):
-        each.add_incoming(zero, start)
+    for each, first, next_sum in zip(sums, before, added, strict=True):
+        each.add_incoming(first, run)
         each.add_incoming(next_sum, loop)
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
+    builder.cbranch(builder.icmp_signed("<", following, depth), loop, run_done)
+
+    builder.position_at_end(run_done)
+    next_run = builder.add(finished, INDEX(1))
+    finished.add_incoming(INDEX(0), start)
+    finished.add_incoming(next_run, run_done)
+    for each, next_sum in zip(before, added, strict=True):
+        each.add_incoming(zero, start)
+        each.add_incoming(next_sum, run_done)
+    builder.cbranch(builder.icmp_signed("<", next_run, runs), run, done)
 
     builder.position_at_end(done)
     builder.cbranch(builder.icmp_signed("!=", accumulate, INDEX(0)), add, write)

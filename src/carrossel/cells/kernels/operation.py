@@ -44,7 +44,7 @@ class Gradients(NamedTuple):
 
 
 class Runner(Protocol):
-    """What can compute an unrolling; all tensors are contiguous."""
+    """What can compute an unrolling; all tensors but x are contiguous."""
 
     def forward(
         self, maths: GateMaths, x: Tensor, h: Tensor, m: Tensor | None, weights: Weights, *, keep: bool
@@ -104,8 +104,9 @@ def _check(form: FastForm, x: Tensor, h: Tensor, c: Tensor | None) -> None:
             raise ValueError(f"{name} has shape {found}; expected {shape} for x of shape {tuple(x.shape)}.")
 
 
-def _dense(tensors: Any) -> Any:
-    return [None if each is None else each.detach().contiguous() for each in tensors]
+def _dense(inputs: Any) -> Any:
+    x, *others = (None if each is None else each.detach() for each in inputs)
+    return [x, *(None if each is None else each.contiguous() for each in others)]
 
 
 class _Unrolling(torch.autograd.Function):

@@ -96,8 +96,9 @@ def compile_backward(maths: GateMaths) -> int:
         rows: int,
         plane: int,
         gates: int,
-        dgates: int,
         gates_row: int,
+        dgates: int,
+        dgates_row: int,
         h: int,
         h_next: int,
         h_row: int,
@@ -124,7 +125,7 @@ def compile_backward(maths: GateMaths) -> int:
                 if vectors:
                     add_blocks(dweights + j, plane, dunit)
             gates += gates_row
-            dgates += gates_row
+            dgates += dgates_row
             h += h_row
             h_next += h_row
             m += m_row
@@ -132,7 +133,7 @@ def compile_backward(maths: GateMaths) -> int:
             dh += gradient_row
             dm += gradient_row
 
-    return compile_callback(backward, _signature(16), maths.backward)
+    return compile_callback(backward, _signature(17), maths.backward)
 
 
 def compile_finish_backward(maths: GateMaths) -> int:
@@ -145,8 +146,9 @@ def compile_finish_backward(maths: GateMaths) -> int:
         rows: int,
         plane: int,
         gates: int,
-        dlate: int,
         gates_row: int,
+        dlate: int,
+        dlate_row: int,
         h: int,
         h_row: int,
         m: int,
@@ -162,10 +164,10 @@ def compile_finish_backward(maths: GateMaths) -> int:
                 store_blocks(dlate + j, plane, late)
                 store(dm + j, dm_new)
             gates += gates_row
-            dlate += gates_row
+            dlate += dlate_row
             h += h_row
             m += m_row
             dh += gradient_row
             dm += gradient_row
 
-    return compile_callback(finish_backward, _signature(12), maths.finish_backward)
+    return compile_callback(finish_backward, _signature(13), maths.finish_backward)

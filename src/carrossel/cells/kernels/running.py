@@ -30,17 +30,22 @@ class KernelRunner:
         """See `carrossel.cells.kernels.operation.Runner`; without `keep`, memory doesn't grow with time."""
         threads = torch.get_num_threads()
         layout, template = _prepare_forward(maths, *x.shape, h.shape[1], threads, kept=keep)
-        y = x.new_empty(layout.time, layout.batch, layout.hidden)
+        x, x_row = _rows(x)
+        states = take(layout.states)
         m_last = x.new_empty(layout.batch, layout.hidden if maths.carried else 0)
-        kept = (take(layout.activations), torch.empty(threads, 0)) if keep else ()  # a number that travels as a shape
+        # the number of threads travels as a shape
+        kept = (states, take(layout.activations), torch.empty(threads, 0)) if keep else ()
         with borrow(layout.packed + (0 if keep else layout.activations)) as packed:
             plan = template.copy()
-            _place_activations(plan, layout, kept[0].data_ptr() if kept else packed + 4 * layout.packed)
+            gates = kept[1].data_ptr() if kept else packed + 4 * layout.packed
+            _place_activations(plan, layout, states.data_ptr(), gates)
             _place_weights(plan, layout, packed)
-            plan.set(x=x.data_ptr(), y=y.data_ptr(), m_last=m_last.data_ptr())
+            plan.set(x=x.data_ptr(), x_row=x_row, m_last=m_last.data_ptr())
             plan.set(h_first=h.data_ptr(), m_first=_address(m))
             engine.pack_forward()(plan.address, *(_address(each) for each in weights))
             run_blocks(partial(engine.run_forward(), plan.address), layout.blocks, layout.used_threads)
+        step, row = layout.batch * layout.state_width, layout.state_width
+        y = states.as_strided((layout.time, layout.batch, layout.hidden), (step, row, 1), step)
         return Forward(y, m_last, kept)
 
     def backward(
@@ -55,9 +60,9 @@ class KernelRunner:
         needs_x: bool,
     ) -> Gradients:
         """See `carrossel.cells.kernels.operation.Runner`."""
-        activations, threads = kept[0], kept[1].shape[0]
+        states, activations, threads = kept[0], kept[1], kept[2].shape[0]
         layout, template = _prepare_backward(maths, *x.shape, weights.h.shape[1], threads, needs_x=needs_x)
-        dx = torch.empty_like(x) if needs_x else None
+        dx = x.new_empty(x.shape) if needs_x else None
         dh = x.new_empty(layout.batch, layout.hidden)
         gradients = Gradients(
             dx,
@@ -72,7 +77,7 @@ class KernelRunner:
         sums = layout.used_threads * sum(layout.weight_sums)
         with borrow(layout.packed) as packed, borrow(sums + layout.used_threads * layout.scratch) as workspace:
             plan = template.copy()
-            _place_activations(plan, layout, activations.data_ptr())
+            _place_activations(plan, layout, states.data_ptr(), activations.data_ptr())
             _place_weights(plan, layout, packed)
             plan.set(dy=dy.data_ptr(), dm_last=dm.data_ptr(), dx=_address(dx))
             plan.set(dh_first=dh.data_ptr(), dm_first=_address(gradients.m))
@@ -108,8 +113,15 @@ def _prepare_backward(
     return layout, plan
 
 
-def _place_activations(plan: Plan, layout: Layout, states: int) -> None:
-    gates = states + 4 * layout.blocks * layout.states_block
+def _rows(x: Tensor) -> tuple[Tensor, int]:
+    """X with its rows, of all steps one after another, so many numbers apart; a view of wider rows stays one."""
+    apart = x.stride(1)
+    if x.stride(2) != 1 or apart < x.shape[2] or x.stride(0) != x.shape[1] * apart:
+        return x.contiguous(), x.shape[2]
+    return x, apart
+
+
+def _place_activations(plan: Plan, layout: Layout, states: int, gates: int) -> None:
     plan.set(states=states, gates=gates, memories=gates + 4 * layout.blocks * layout.gates_block)
 
 

@@ -50,16 +50,15 @@ class Stepper:
         self.x = np.zeros((*first, cell.input_size), np.float32)
         self.h = np.zeros((*first, hidden), np.float32)
         self.c = np.zeros((*first, hidden if maths.carried else 0), np.float32)
-        self._buffers = np.zeros(layout.activations, np.float32), np.zeros(layout.packed, np.float32)
+        self._buffers = tuple(np.zeros(each, np.float32) for each in (layout.states, layout.activations, layout.packed))
         self._plan = layout.plan()
         run, finish = engine.forward_phases(maths)
-        states, packed = (each.ctypes.data for each in self._buffers)
-        gates = states + 4 * layout.blocks * layout.states_block
+        states, gates, packed = (each.ctypes.data for each in self._buffers)
         memories = gates + 4 * layout.blocks * layout.gates_block
         h, c = self.h.ctypes.data, self.c.ctypes.data
         self._plan.set(**engine.shared_functions(), forward=run, finish=finish)
         self._plan.set(states=states, gates=gates, memories=memories)
-        self._plan.set(x=self.x.ctypes.data, y=h, h_first=h, m_first=c, m_last=c)
+        self._plan.set(x=self.x.ctypes.data, x_row=cell.input_size, h_first=h, m_first=c, h_last=h, m_last=c)
         for name, shape in zip(WEIGHTS, layout.weights, strict=True):
             self._plan.set(**{name: packed})
             packed += 4 * packed_size(*shape)
