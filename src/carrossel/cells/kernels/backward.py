@@ -91,8 +91,8 @@ def _step_late(p: Any, rows: int, gates: int, dgates: int, state: int, m: int, m
     clear_columns(rows, columns - p.padded, dm + FLOAT * p.padded, p.gradient_width)
     call(
         p.multiply,
-        (rows, columns, 1, p.late * p.padded, dlate, p.dgate_width, 1)
-        + (p.weight_late, PANEL, 0, p.weight_late_panel, dm, p.gradient_width, 1),
+        (rows, columns, 1, p.late * p.padded, dlate, p.dgate_width, 1, 0)
+        + (p.weight_late, PANEL, p.weight_late_panel, dm, p.gradient_width, 1),
     )
 
 
@@ -102,8 +102,8 @@ def _pass_on(p: Any, rows: int, dgates: int, dh: int, dm: int) -> None:
     if p.looked:
         call(
             p.multiply,
-            (rows, p.padded, 1, p.looked * p.padded, dgates, p.dgate_width, 1)
-            + (p.weight_looked, PANEL, 0, p.weight_looked_panel, dm, p.gradient_width, 1),
+            (rows, p.padded, 1, p.looked * p.padded, dgates, p.dgate_width, 1, 0)
+            + (p.weight_looked, PANEL, p.weight_looked_panel, dm, p.gradient_width, 1),
         )
     if p.needs_x:
         inputs = FLOAT * p.padded
@@ -113,8 +113,8 @@ def _pass_on(p: Any, rows: int, dgates: int, dh: int, dm: int) -> None:
             clear_columns(rows, p.gradient_width - p.padded, dh + inputs, p.gradient_width)
     call(
         p.multiply,
-        (rows, p.gradient_width, 1, p.direct * p.padded, dgates, p.dgate_width, 1)
-        + (p.weight, PANEL, 0, p.weight_panel, dh, p.gradient_width, 1),
+        (rows, p.gradient_width, 1, p.direct * p.padded, dgates, p.dgate_width, 1, 0)
+        + (p.weight, PANEL, p.weight_panel, dh, p.gradient_width, 1),
     )
 
 
@@ -131,30 +131,29 @@ def _add_weight_gradients(
     dvectors: int,
     sums: int,
 ) -> None:
-    """Add the sums over the rows of a chunk to a thread's sums."""
-    states_run, m_run = p.batch * p.state_width, rows * m_width
+    """Add the sums over the rows of a chunk to a thread's sums, transposed: [h | x | 1] fills tiles without padding."""
     width, padded = p.state_width, p.padded
-    late, late_from = p.late * padded, FLOAT * p.late_first * padded
+    depth = p.hidden + p.features + 1
+    of_states = (steps, rows, states, 1, width, p.batch * width)
     call(
         p.multiply,
-        (p.direct * padded, width, steps, rows, dgates, 1, p.dgate_width)
-        + (states, width, states_run, PANEL, sums, width, 1),
+        (depth, p.direct * padded) + of_states + (dgates, p.dgate_width, PANEL, sums, p.gate_width, 1),
     )
-    seen = sums + FLOAT * p.gate_width * width
+    seen = sums + FLOAT * depth * p.gate_width
     if p.looked:
-        call(
-            p.multiply,
-            (p.looked * padded, padded, steps, rows, dgates, 1, p.dgate_width)
-            + (m_before, m_width, m_run, PANEL, seen, padded, 1),
-        )
-        seen += FLOAT * p.looked * padded * padded
+        of_m = (steps, rows, m_before, 1, m_width, rows * m_width)
+        columns = p.looked * padded
+        call(p.multiply, (p.hidden, columns) + of_m + (dgates, p.dgate_width, PANEL, seen, columns, 1))
+        seen += FLOAT * p.hidden * columns
     if p.late:
-        from_late = (steps, rows, dgates + late_from, 1, p.dgate_width, m_after, m_width, m_run, PANEL)
+        of_m = (steps, rows, m_after, 1, m_width, rows * m_width)
+        columns, late_from = p.late * padded, FLOAT * p.late_first * padded
+        from_late = (dgates + late_from, p.dgate_width, PANEL)
         if p.late_input:
-            call(p.multiply, (late, width) + from_late + (sums + late_from * width, width, 1))
+            call(p.multiply, (depth, columns) + of_m + from_late + (sums + late_from, p.gate_width, 1))
         else:
-            call(p.multiply, (late, padded) + from_late + (seen, padded, 1))
-            seen += FLOAT * late * padded
+            call(p.multiply, (p.hidden, columns) + of_m + from_late + (seen, columns, 1))
+            seen += FLOAT * p.hidden * columns
     if p.vectors:
         call(p.add, (1, p.vectors * padded, seen, 0, dvectors, 0))
         clear(p.vectors * padded, dvectors)

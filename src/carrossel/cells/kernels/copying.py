@@ -34,6 +34,15 @@ def add_rows(rows: int, count: int, target: int, target_row: int, source: int, s
 
 
 @njit(**OPTIONS)
+def transpose(rows: int, columns: int, target: int, source: int, source_row: int) -> None:
+    """Write rows × columns numbers, one row after another, from a matrix whose rows are these columns."""
+    for i in range(rows):
+        for j in range(columns):
+            store_number(target, load_number(source + FLOAT * (j * source_row + i)))
+            target += FLOAT
+
+
+@njit(**OPTIONS)
 def clear(count: int, target: int) -> None:
     """Zeros over `count` numbers, a multiple of LANES."""
     for i in range(0, count, LANES):

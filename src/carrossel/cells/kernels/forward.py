@@ -38,14 +38,14 @@ def forward(plan: int, first_block: int, last_block: int, _thread: int) -> None:
             depth = hidden + p.features + 1
             call(
                 p.multiply,
-                (rows, p.direct * p.padded, 1, depth, state, width, 1)
-                + (p.weight, PANEL, 0, p.weight_panel, gates, p.gate_width, 0),
+                (rows, p.direct * p.padded, 1, depth, state, width, 1, 0)
+                + (p.weight, PANEL, p.weight_panel, gates, p.gate_width, 0),
             )
             if p.looked:
                 call(
                     p.multiply,
-                    (rows, p.looked * p.padded, 1, hidden, m, m_width, 1)
-                    + (p.weight_looked, PANEL, 0, p.weight_looked_panel, gates, p.gate_width, 1),
+                    (rows, p.looked * p.padded, 1, hidden, m, m_width, 1, 0)
+                    + (p.weight_looked, PANEL, p.weight_looked_panel, gates, p.gate_width, 1),
                 )
             call(
                 p.forward,
@@ -57,8 +57,8 @@ def forward(plan: int, first_block: int, last_block: int, _thread: int) -> None:
                     append_input(p.copy, rows, hidden, p.features, m_next, m_width, x, p.x_row)
                 call(
                     p.multiply,
-                    (rows, p.late * p.padded, 1, p.late_depth, m_next, m_width, 1)
-                    + (p.weight_late, PANEL, 0, p.weight_late_panel, gates + late_from, p.gate_width)
+                    (rows, p.late * p.padded, 1, p.late_depth, m_next, m_width, 1, 0)
+                    + (p.weight_late, PANEL, p.weight_late_panel, gates + late_from, p.gate_width)
                     + (1 - p.late_input,),
                 )
             if p.finish:

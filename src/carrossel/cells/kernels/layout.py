@@ -174,8 +174,8 @@ class Layout:
         """Numbers in one thread's sums for the gradients of W, of what sees m besides, and of the vectors."""
         sees = 0 if self.maths.late_input else self.maths.looked + self.maths.late
         return (
-            self.gate_width * self.state_width,
-            sees * self.padded * self.padded,
+            (self.hidden + self.features + 1) * self.gate_width,
+            self.hidden * sees * self.padded,
             self.maths.vectors * self.padded,
         )
 
@@ -209,6 +209,24 @@ class Layout:
     def packed(self) -> int:
         """Numbers in all packed weights."""
         return sum(packed_size(*shape) for shape in self.weights) + self.maths.vectors * self.padded
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Bytes from the packed weights to each of them."""
+        places, behind = {}, 0
+        for name, shape in zip(WEIGHTS, self.weights, strict=True):
+            places[name] = behind
+            behind += 4 * packed_size(*shape)
+        return places | {"weight_vectors": behind}
+
+    def place(self, states: int, activations: int, packed: int) -> dict[str, int]:
+        """Addresses of all buffers, by their names in the plan, from those of what holds them."""
+        found = {name: packed + behind for name, behind in self.places.items()}
+        return found | {
+            "states": states,
+            "gates": activations,
+            "memories": activations + 4 * self.blocks * self.gates_block,
+        }
 
     def plan(self) -> Plan:
         """A record with all that is known without buffers."""

@@ -20,9 +20,10 @@ def build_tile(rows: int, vectors: int, panels: int = 1) -> Any:
 
     Its arguments, all integers:
         runs, depth: terms of each sum come in `runs` runs of `depth`, each at least 1.
-        a, a_row, a_step: address of A; distance in floats between rows, and between terms of all runs.
-        b, b_step, b_run, b_panel: address of B; distance in floats between terms of a run, between the beginnings of
-            runs, and between panels, in each of which `vectors` vectors lie side by side.
+        a, a_row, a_step, a_run: address of A; distance in floats between rows, between terms of a run, and between the
+            beginnings of runs.
+        b, b_step, b_panel: address of B; distance in floats between terms, of all runs, and between panels, in each of
+            which `vectors` vectors lie side by side.
         c, c_row: address of C; distance in floats between rows.
         accumulate: 0 for C = A B, else C += A B.
     """
@@ -35,9 +36,9 @@ def build_tile(rows: int, vectors: int, panels: int = 1) -> Any:
         _a: Any,
         _a_row: Any,
         _a_step: Any,
+        _a_run: Any,
         _b: Any,
         _b_step: Any,
-        _b_run: Any,
         _b_panel: Any,
         _c: Any,
         _c_row: Any,
@@ -62,9 +63,9 @@ def _emit(
     a: Any,
     a_row: Any,
     a_step: Any,
+    a_run: Any,
     b: Any,
     b_step: Any,
-    b_run: Any,
     b_panel: Any,
     c: Any,
     c_row: Any,
@@ -87,8 +88,8 @@ def _emit(
     builder.position_at_end(run)
     finished = builder.phi(INDEX)
     before = [builder.phi(LLVM_VECTOR) for _ in cells]
-    b_first = builder.gep(b, [builder.mul(finished, b_run)])
-    a_first = builder.mul(builder.mul(finished, depth), a_step)
+    a_first = builder.mul(finished, a_run)
+    b_first = builder.gep(b, [builder.mul(builder.mul(finished, depth), b_step)])
     builder.branch(loop)
 
     builder.position_at_end(loop)

@@ -87,26 +87,26 @@ def run(
 
 
 def _check(form: FastForm, x: Tensor, h: Tensor, c: Tensor | None) -> None:
-    maths, hidden = form.maths, form.weight_h.shape[1]
+    maths, (_, batch, features), hidden = form.maths, x.shape, form.weight_h.shape[1]
     rows, seen = maths.gates * hidden, maths.looked + (0 if maths.late_input else maths.late)
-    state = (x.shape[1], hidden)
+    state = (batch, hidden)
     for name, tensor, shape in (
         ("state's h", h, state),
         ("state's memory", c, state if maths.carried else None),
-        ("weight_x", form.weight_x, (rows, x.shape[2])),
+        ("weight_x", form.weight_x, (rows, features)),
         ("weight_h", form.weight_h, (rows, hidden)),
         ("bias", form.bias, None if form.bias is None else (rows,)),
         ("weight_m", form.weight_m, (seen * hidden, hidden) if seen else None),
         ("vectors", form.vectors, (maths.vectors, hidden) if maths.vectors else None),
     ):
-        found = None if tensor is None else tuple(tensor.shape)
+        found = None if tensor is None else tensor.shape
         if found != shape:
+            found = None if found is None else tuple(found)
             raise ValueError(f"{name} has shape {found}; expected {shape} for x of shape {tuple(x.shape)}.")
 
 
 def _dense(inputs: Any) -> Any:
-    x, *others = (None if each is None else each.detach() for each in inputs)
-    return [x, *(None if each is None else each.contiguous() for each in others)]
+    return [inputs[0], *[None if each is None else each.contiguous() for each in inputs[1:]]]
 
 
 class _Unrolling(torch.autograd.Function):

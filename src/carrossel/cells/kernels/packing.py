@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from carrossel.cells.kernels.calls import call, read_plan
-from carrossel.cells.kernels.copying import clear
+from carrossel.cells.kernels.copying import clear, transpose
 from carrossel.cells.kernels.extending import njit
 from carrossel.cells.kernels.products import FLOAT, OPTIONS, PANEL
 from carrossel.cells.kernels.vector import load_number, store_number
@@ -137,18 +137,19 @@ def pack_backward(plan: int, weight_x: int, weight_h: int, weight_m: int, vector
 def unpack_gradients(plan: int, weight_x: int, weight_h: int, bias: int, weight_m: int, vectors: int) -> None:
     """Add up all threads' sums, in the first one's place, and write them where the gradients are wanted."""
     p = read_plan(plan)
-    hidden, features, padded, width = p.hidden, p.features, p.padded, p.state_width
+    hidden, features, padded, width = p.hidden, p.features, p.padded, p.gate_width
+    of_x, of_bias = FLOAT * hidden * width, FLOAT * (hidden + features) * width
     for thread in range(1, p.threads):
         call(p.add, (1, p.sums_thread, p.sums, 0, p.sums + FLOAT * thread * p.sums_thread, 0))
     for gate in range(p.late_first + p.late):
-        rows = p.sums + FLOAT * gate * padded * width
-        unit = gate * hidden
-        call(p.copy, (hidden, hidden, weight_h + FLOAT * unit * hidden, hidden, rows, width))
-        call(p.copy, (hidden, features, weight_x + FLOAT * unit * features, features, rows + FLOAT * hidden, width))
-        call(p.copy, (hidden, 1, bias + FLOAT * unit, 1, rows + FLOAT * (hidden + features), width))
-    seen = p.sums + FLOAT * (p.late_first + p.late) * padded * width
-    if not p.late_input:
-        for gate in range(p.looked + p.late):
-            call(p.copy, (hidden, hidden, weight_m + FLOAT * gate * hidden * hidden, hidden, seen, padded))
-            seen += FLOAT * padded * padded
+        columns, unit = p.sums + FLOAT * gate * padded, FLOAT * gate * hidden
+        transpose(hidden, hidden, weight_h + unit * hidden, columns, width)
+        transpose(hidden, features, weight_x + unit * features, columns + of_x, width)
+        call(p.copy, (1, hidden, bias + unit, 0, columns + of_bias, 0))
+    seen = p.sums + FLOAT * (hidden + features + 1) * width
+    square = FLOAT * hidden * hidden
+    for first, count in ((0, p.looked), (p.looked, 0 if p.late_input else p.late)):
+        for gate in range(count):
+            transpose(hidden, hidden, weight_m + (first + gate) * square, seen + FLOAT * gate * padded, count * padded)
+        seen += FLOAT * hidden * count * padded
     call(p.copy, (p.vectors, hidden, vectors, hidden, seen, padded))

@@ -34,30 +34,30 @@ def _build_strip(vectors: int) -> Any:
         a: int,
         a_row: int,
         a_step: int,
+        a_run: int,
         b: int,
         b_step: int,
-        b_run: int,
         c: int,
         c_row: int,
         accumulate: int,
     ) -> None:
         while rows >= step and rows != 8:  # noqa: PLR2004  # 8 = 4 + 4: tiles of two rows run at half speed
-            full(runs, depth, a, a_row, a_step, b, b_step, b_run, 0, c, c_row, accumulate)
+            full(runs, depth, a, a_row, a_step, a_run, b, b_step, 0, c, c_row, accumulate)
             rows -= step
             a += FLOAT * step * a_row
             c += FLOAT * step * c_row
         while rows >= 4:  # noqa: PLR2004  # a tile of four rows
-            four(runs, depth, a, a_row, a_step, b, b_step, b_run, 0, c, c_row, accumulate)
+            four(runs, depth, a, a_row, a_step, a_run, b, b_step, 0, c, c_row, accumulate)
             rows -= 4
             a += FLOAT * 4 * a_row
             c += FLOAT * 4 * c_row
         if rows >= 2:  # noqa: PLR2004  # a tile of two rows
-            two(runs, depth, a, a_row, a_step, b, b_step, b_run, 0, c, c_row, accumulate)
+            two(runs, depth, a, a_row, a_step, a_run, b, b_step, 0, c, c_row, accumulate)
             rows -= 2
             a += FLOAT * 2 * a_row
             c += FLOAT * 2 * c_row
         if rows:
-            one(runs, depth, a, a_row, a_step, b, b_step, b_run, 0, c, c_row, accumulate)
+            one(runs, depth, a, a_row, a_step, a_run, b, b_step, 0, c, c_row, accumulate)
 
     return strip
 
@@ -76,9 +76,9 @@ def multiply(
     a: int,
     a_row: int,
     a_step: int,
+    a_run: int,
     b: int,
     b_step: int,
-    b_run: int,
     b_panel: int,
     c: int,
     c_row: int,
@@ -93,10 +93,10 @@ def multiply(
         depth: terms of a run.
         a: address of A.
         a_row: floats from a row of A to the next.
-        a_step: floats from a column of A to the next; A is read transposed where `a_row` is 1.
+        a_step: floats from a column of A to the next, inside a run; A is read transposed where `a_row` is 1.
+        a_run: floats from the first column of a run to that of the next.
         b: address of B.
-        b_step: floats from a row of B to the next, inside a panel and a run.
-        b_run: floats from the first row of a run to that of the next.
+        b_step: floats from a row of B to the next, inside a panel.
         b_panel: floats from a panel of B to the next; PANEL where B isn't packed.
         c: address of C.
         c_row: floats from a row of C to the next.
@@ -105,22 +105,22 @@ def multiply(
     done = 0
     if rows == 1:
         while columns - done >= ROW_PANELS * PANEL:
-            _row(runs, depth, a, a_row, a_step, b, b_step, b_run, b_panel, c, c_row, accumulate)
+            _row(runs, depth, a, a_row, a_step, a_run, b, b_step, b_panel, c, c_row, accumulate)
             b += FLOAT * b_panel * ROW_PANELS
             c += FLOAT * PANEL * ROW_PANELS
             done += PANEL * ROW_PANELS
     for column in range(done, columns, PANEL):
         vectors = (columns - column) // LANES
         if vectors >= MACHINE.vectors:
-            _widest(rows, runs, depth, a, a_row, a_step, b, b_step, b_run, c, c_row, accumulate)
+            _widest(rows, runs, depth, a, a_row, a_step, a_run, b, b_step, c, c_row, accumulate)
         else:
             beside = 0
             while vectors - beside >= 2:  # noqa: PLR2004  # a strip of two
                 offset = FLOAT * LANES * beside
-                _two(rows, runs, depth, a, a_row, a_step, b + offset, b_step, b_run, c + offset, c_row, accumulate)
+                _two(rows, runs, depth, a, a_row, a_step, a_run, b + offset, b_step, c + offset, c_row, accumulate)
                 beside += 2
             if beside < vectors:
                 offset = FLOAT * LANES * beside
-                _one(rows, runs, depth, a, a_row, a_step, b + offset, b_step, b_run, c + offset, c_row, accumulate)
+                _one(rows, runs, depth, a, a_row, a_step, a_run, b + offset, b_step, c + offset, c_row, accumulate)
         b += FLOAT * b_panel
         c += FLOAT * PANEL

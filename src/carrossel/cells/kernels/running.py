@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from carrossel.cells.kernels import engine
-from carrossel.cells.kernels.layout import WEIGHTS, Layout, packed_size
+from carrossel.cells.kernels.layout import Layout
 from carrossel.cells.kernels.operation import Forward, Gradients
 from carrossel.cells.kernels.threads import run_blocks
 from carrossel.cells.kernels.workspace import borrow, take
@@ -31,22 +31,23 @@ class KernelRunner:
         threads = torch.get_num_threads()
         layout, template = _prepare_forward(maths, *x.shape, h.shape[1], threads, kept=keep)
         x, x_row = _rows(x)
-        states = take(layout.states)
+        states, rest = take(layout.states), take(layout.activations + layout.packed)
         m_last = x.new_empty(layout.batch, layout.hidden if maths.carried else 0)
-        # the number of threads travels as a shape
-        kept = (states, take(layout.activations), torch.empty(threads, 0)) if keep else ()
-        with borrow(layout.packed + (0 if keep else layout.activations)) as packed:
-            plan = template.copy()
-            gates = kept[1].data_ptr() if kept else packed + 4 * layout.packed
-            _place_activations(plan, layout, states.data_ptr(), gates)
-            _place_weights(plan, layout, packed)
-            plan.set(x=x.data_ptr(), x_row=x_row, m_last=m_last.data_ptr())
-            plan.set(h_first=h.data_ptr(), m_first=_address(m))
-            engine.pack_forward()(plan.address, *(_address(each) for each in weights))
-            run_blocks(partial(engine.run_forward(), plan.address), layout.blocks, layout.used_threads)
+        activations = rest.data_ptr()
+        plan = template.copy()
+        plan.set(
+            **layout.place(states.data_ptr(), activations, activations + 4 * layout.activations),
+            x=x.data_ptr(),
+            x_row=x_row,
+            m_last=m_last.data_ptr(),
+            h_first=h.data_ptr(),
+            m_first=_address(m),
+        )
+        engine.pack_forward()(plan.address, *[_address(each) for each in weights])
+        run_blocks(partial(engine.run_forward(), plan.address), layout.blocks, layout.used_threads)
         step, row = layout.batch * layout.state_width, layout.state_width
         y = states.as_strided((layout.time, layout.batch, layout.hidden), (step, row, 1), step)
-        return Forward(y, m_last, kept)
+        return Forward(y, m_last, (states, rest, torch.empty(threads, 0)) if keep else ())  # a number, as a shape
 
     def backward(
         self,
@@ -60,32 +61,37 @@ class KernelRunner:
         needs_x: bool,
     ) -> Gradients:
         """See `carrossel.cells.kernels.operation.Runner`."""
-        states, activations, threads = kept[0], kept[1], kept[2].shape[0]
+        states, rest, threads = kept[0], kept[1], kept[2].shape[0]
         layout, template = _prepare_backward(maths, *x.shape, weights.h.shape[1], threads, needs_x=needs_x)
-        dx = x.new_empty(x.shape) if needs_x else None
-        dh = x.new_empty(layout.batch, layout.hidden)
         gradients = Gradients(
-            dx,
-            dh,
-            torch.empty_like(dh) if maths.carried else None,
+            x.new_empty(x.shape) if needs_x else None,
+            x.new_empty(layout.batch, layout.hidden),
+            x.new_empty(layout.batch, layout.hidden) if maths.carried else None,
             torch.empty_like(weights.x),
             torch.empty_like(weights.h),
             weights.h.new_empty(weights.h.shape[0]),
             None if weights.m is None else torch.empty_like(weights.m),
             None if weights.vectors is None else torch.empty_like(weights.vectors),
         )
+        by_x, by_h, by_m, *by_weights = [_address(each) for each in gradients]
         sums = layout.used_threads * sum(layout.weight_sums)
-        with borrow(layout.packed) as packed, borrow(sums + layout.used_threads * layout.scratch) as workspace:
+        with borrow(layout.packed + sums + layout.used_threads * layout.scratch) as packed:
+            workspace = packed + 4 * layout.packed
             plan = template.copy()
-            _place_activations(plan, layout, states.data_ptr(), activations.data_ptr())
-            _place_weights(plan, layout, packed)
-            plan.set(dy=dy.data_ptr(), dm_last=dm.data_ptr(), dx=_address(dx))
-            plan.set(dh_first=dh.data_ptr(), dm_first=_address(gradients.m))
-            plan.set(sums=workspace, scratch=workspace + 4 * sums)
+            plan.set(
+                **layout.place(states.data_ptr(), rest.data_ptr(), packed),
+                dy=dy.data_ptr(),
+                dm_last=dm.data_ptr(),
+                dx=by_x,
+                dh_first=by_h,
+                dm_first=by_m,
+                sums=workspace,
+                scratch=workspace + 4 * sums,
+            )
             of_weights = (weights.x, weights.h, weights.m, weights.vectors)
-            engine.pack_backward()(plan.address, *(_address(each) for each in of_weights))
+            engine.pack_backward()(plan.address, *[_address(each) for each in of_weights])
             run_blocks(partial(engine.run_backward(), plan.address), layout.blocks, layout.used_threads)
-            engine.unpack_gradients()(plan.address, *(_address(each) for each in gradients[3:]))
+            engine.unpack_gradients()(plan.address, *by_weights)
         return gradients
 
 
@@ -119,17 +125,6 @@ def _rows(x: Tensor) -> tuple[Tensor, int]:
     if x.stride(2) != 1 or apart < x.shape[2] or x.stride(0) != x.shape[1] * apart:
         return x.contiguous(), x.shape[2]
     return x, apart
-
-
-def _place_activations(plan: Plan, layout: Layout, states: int, gates: int) -> None:
-    plan.set(states=states, gates=gates, memories=gates + 4 * layout.blocks * layout.gates_block)
-
-
-def _place_weights(plan: Plan, layout: Layout, packed: int) -> None:
-    for name, shape in zip(WEIGHTS, layout.weights, strict=True):
-        plan.set(**{name: packed})
-        packed += 4 * packed_size(*shape)
-    plan.set(weight_vectors=packed)
 
 
 def _address(tensor: Tensor | None) -> int:

@@ -9,7 +9,7 @@ import torch
 
 from carrossel.cells.base import State
 from carrossel.cells.kernels import engine
-from carrossel.cells.kernels.layout import WEIGHTS, Layout, packed_size
+from carrossel.cells.kernels.layout import Layout
 from carrossel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,16 +53,10 @@ class Stepper:
         self._buffers = tuple(np.zeros(each, np.float32) for each in (layout.states, layout.activations, layout.packed))
         self._plan = layout.plan()
         run, finish = engine.forward_phases(maths)
-        states, gates, packed = (each.ctypes.data for each in self._buffers)
-        memories = gates + 4 * layout.blocks * layout.gates_block
         h, c = self.h.ctypes.data, self.c.ctypes.data
         self._plan.set(**engine.shared_functions(), forward=run, finish=finish)
-        self._plan.set(states=states, gates=gates, memories=memories)
+        self._plan.set(**layout.place(*(each.ctypes.data for each in self._buffers)))
         self._plan.set(x=self.x.ctypes.data, x_row=cell.input_size, h_first=h, m_first=c, h_last=h, m_last=c)
-        for name, shape in zip(WEIGHTS, layout.weights, strict=True):
-            self._plan.set(**{name: packed})
-            packed += 4 * packed_size(*shape)
-        self._plan.set(weight_vectors=packed)
         weights = (form.weight_x, form.weight_h, form.bias, form.weight_m, form.vectors)
         dense = [None if each is None else each.detach().contiguous() for each in weights]
         addresses = [0 if each is None else each.data_ptr() for each in dense]

@@ -16,6 +16,9 @@ _pools: list[ThreadPoolExecutor] = []
 
 def run_blocks(run: Callable[[int, int, int], object], blocks: int, threads: int) -> None:
     """Call `run(first_block, last_block, thread)` for equal shares of the blocks, the first share on this thread."""
+    if threads == 1:
+        run(0, blocks, 0)
+        return
     shares = [(i * blocks // threads, (i + 1) * blocks // threads, i) for i in range(threads)]
     others: list[Future[object]] = []
     for share in shares[1:]:

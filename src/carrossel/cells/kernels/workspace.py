@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from contextlib import contextmanager
-from threading import RLock as Lock
+from threading import RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,23 +18,64 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LARGEST_POOL = 1 << 28
-"""Numbers that free memory may hold (1 GiB); beyond it the oldest goes back to the system."""
+"""Numbers that free memory may hold (1 GiB); beyond it the rest goes back to the system."""
 
 Memory = tuple["NDArray[np.float32]", int]
 """An array and its address."""
 
-_free: list[Memory] = []
-_lock = Lock()  # reentrant: a finalizer may run while this thread holds it
+
+class Pool:
+    """Free memory by its size."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[Memory]] = {}
+        self._held = 0
+        self._lock = RLock()  # reentrant: a finalizer may run while this thread holds it
+
+    def find(self, count: int) -> Memory:
+        """At least `count` numbers, from free memory where there is some."""
+        size = _round(count)
+        with self._lock:
+            fitting = self._free.get(size)
+            if fitting:
+                self._held -= size
+                return fitting.pop()
+        raw = np.empty(size + 16, np.float32)
+        skip = -raw.ctypes.data % 64 // raw.itemsize
+        memory = raw[skip : skip + size]
+        return memory, memory.ctypes.data
+
+    def give_back(self, memory: Memory) -> None:
+        """Keep it for the next one who wants as much."""
+        size = len(memory[0])
+        with self._lock:
+            if self._held + size > LARGEST_POOL:
+                self.clear()
+            self._free.setdefault(size, []).append(memory)
+            self._held += size
+
+    def clear(self) -> None:
+        """Let go of all free memory."""
+        self._free.clear()
+        self._held = 0
+
+    def renew_lock(self) -> None:
+        """In a forked child, where a thread that held it isn't there."""
+        self._lock = RLock()
+
+
+pool = Pool()
+os.register_at_fork(after_in_child=pool.renew_lock)
 
 
 @contextmanager
 def borrow(count: int) -> Iterator[int]:
     """Address of `count` float32 numbers of any content, on a multiple of 64 bytes, for the time of a `with`."""
-    base = _find(count)
+    memory = pool.find(count)
     try:
-        yield base[1]
+        yield memory[1]
     finally:
-        _give_back(base)
+        pool.give_back(memory)
 
 
 def take(count: int) -> Tensor:
@@ -43,33 +84,13 @@ def take(count: int) -> Tensor:
     The memory goes back by itself with the last reference to the tensor, and autograd drops what it saved unless a graph
     is retained.
     """
-    base = _find(count)
-    view = base[0][:count]
-    weakref.finalize(view, _give_back, base).atexit = False
+    memory = pool.find(count)
+    view = memory[0][:count]
+    weakref.finalize(view, pool.give_back, memory).atexit = False
     return torch.from_numpy(view)
 
 
-def _find(count: int) -> Memory:
-    with _lock:
-        fitting = [(len(base), i) for i, (base, _) in enumerate(_free) if count <= len(base) <= 2 * count + 1024]
-        if fitting:
-            return _free.pop(min(fitting)[1])
-    raw = np.empty(count + 16, np.float32)
-    skip = -raw.ctypes.data % 64 // raw.itemsize
-    memory = raw[skip : skip + count]
-    return memory, memory.ctypes.data
-
-
-def _give_back(base: Memory) -> None:
-    with _lock:
-        _free.append(base)
-        while len(_free) > 1 and sum(len(each) for each, _ in _free) > LARGEST_POOL:
-            del _free[0]
-
-
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603  # a thread that held it isn't there in a forked child
-    _lock = Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
+def _round(count: int) -> int:
+    """Up to a number with four leading bits, so that nearly equal sizes share memory; an eighth at most is never used."""
+    unit = 1 << max(8, count.bit_length() - 4)
+    return -(-count // unit) * unit

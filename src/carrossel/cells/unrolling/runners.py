@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from carrossel.cells.base import State
+    from carrossel.cells.kernels.form import FastForm
     from carrossel.cells.kernels.operation import Runner
 
 _TORCH = TorchRunner()
@@ -34,7 +35,7 @@ def choose_runner(
         return None
     tracing = torch.compiler.is_compiling()  # a graph is being recorded: kernels and hand-written passes can't be in it
     form = None if tracing or x.shape[1] == 0 else cell.fast()
-    if form is not None and backend != "torch" and _fits_kernel(cell, x, state):
+    if form is not None and backend != "torch" and _fits_kernel(form, x, state):
         kernel = _kernel()
         if kernel is not None:
             return partial(run, kernel, form)
@@ -46,9 +47,12 @@ def choose_runner(
     return None if form is None else partial(run, _TORCH, form)
 
 
-def _fits_kernel(cell: Cell, x: Tensor, state: State) -> bool:
-    tensors = (x, *(part for part in state if part is not None), *cell.parameters())
-    return all(each.dtype == torch.float32 and each.device.type == "cpu" for each in tensors)
+def _fits_kernel(form: FastForm, x: Tensor, state: State) -> bool:
+    weights = (form.weight_x, form.weight_h, form.bias, form.weight_m, form.vectors)
+    for each in (x, *state, *weights):  # a loop: this runs in every call, and a generator costs as much as what it tests
+        if each is not None and (each.dtype != torch.float32 or not each.is_cpu):
+            return False
+    return True
 
 
 @cache
