@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LARGEST_BLOCK = 48
 """Sequences in a block: states and gates of one step stay in the first levels of cache."""
 
+BLOCK_COST = 2
+"""What a block of sequences costs besides its rows, in rows."""
+
 CHUNK_ROWS = 128
 """Rows summed in registers before they join a weight's gradient: fewer trips to memory, and sums on two levels."""
 
@@ -101,11 +104,16 @@ class Layout:
 
     @cached_property
     def rows(self) -> int:
-        """Sequences in a block: equal shares of each thread's part, in whole tiles where no thread has to wait."""
-        share = -(-self.batch // self.threads)
-        rows = -(-share // -(-share // LARGEST_BLOCK))
-        step = MACHINE.rows if self.threads == 1 else 2
-        return min(self.batch, -(-rows // step) * step)
+        """Sequences in a block: whole tiles for one thread; for several what lets the one with most to do end first."""
+        if self.threads == 1:
+            rows = -(-self.batch // -(-self.batch // LARGEST_BLOCK))
+            return min(self.batch, -(-rows // MACHINE.rows) * MACHINE.rows)
+
+        def longest(rows: int) -> int:
+            blocks = -(-self.batch // rows)
+            return -(-blocks // self.threads) * (rows + BLOCK_COST)
+
+        return min(self.batch, min(range(LARGEST_BLOCK, 0, -2), key=longest))
 
     @cached_property
     def blocks(self) -> int:
