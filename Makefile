@@ -53,7 +53,7 @@ lock:  ## resolve pyproject.toml anew into requirements.lock
 	@rm -rf .carrossel/lock && $(PYTHON) -m venv .carrossel/lock
 	@.carrossel/lock/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 'setuptools>=77'
 	@.carrossel/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
-	@{ echo '# Exact pins of everything `make` installs; written by `make lock`.'; .carrossel/lock/bin/python -m pip freeze --all | grep -v '^pip==' | sed -E 's/\+(cpu|cu[0-9]+)$$//' | grep -v '^carrossel'; } > requirements.lock
+	@{ echo '# Exact pins of everything `make` installs; written by `make lock`.'; .carrossel/lock/bin/python -m pip freeze --all | grep -v '^pip==' | sed -E 's/\+(cpu|cu[0-9]+)$$//; s/^triton==.*/&; platform_system == "Linux"/' | grep -v '^carrossel'; } > requirements.lock
 	@rm -rf .carrossel/lock build
 
 clean:  ## remove the environment, caches and outputs (keeps mlflow.db, mlruns and data/archive)

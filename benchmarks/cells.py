@@ -5,7 +5,9 @@
 Training is forward + backward, all cells and torch.nn's layers in turn in one run, medians, with 1 and 2 threads; a ratio
 is the better of torch.nn's two medians over the cell's (at its better number of threads for the goals). The floor is the
 time that the matrix products alone would take at the highest speed measured in this run, on one thread. `--accuracy`
-compares outputs and gradients with the float64 loop instead. Other work on the machine blurs the ratios: run it alone.
+compares outputs and gradients with the float64 loop instead. With `--device cuda` cells run beside cuDNN's layers, and
+those that torch.nn has no layer for also beside backpropagation written out in torch's operations. Other work on the
+machine blurs the ratios: run it alone.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from carrossel.cells import Cell, registry
+from carrossel.cells.kernels.bptt import TorchRunner
+from carrossel.cells.kernels.operation import run
 from carrossel.cells.unrolling import unroll
+from carrossel.cells.unrolling.runners import choose_runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,13 +221,41 @@ def onnx_session(layer: nn.LSTM) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
+def written_out_tasks(size: tuple[int, int, int, int]) -> dict[str, Callable[[], object]]:
+    """Cells without a layer of torch.nn by torch's operations, which is what they run by without Triton."""
+    batch, steps, features, hidden = size
+    x, gradient = torch.randn(steps, batch, features, device="cuda"), torch.randn(steps, batch, hidden, device="cuda")
+
+    def of_cell(kind: str) -> Callable[[], object]:
+        cell = make_cell(kind, features, hidden).cuda()
+        return lambda: run(TorchRunner(), cell.fast(), x, cell.initial_state(batch))[0].backward(gradient)
+
+    return {f"{kind} by torch": of_cell(kind) for kind in CUDA_GOALS if make_cell(kind, 1, 1).fused() is None}
+
+
+def name_path(kind: str, size: tuple[int, int, int, int]) -> str:
+    """What runs a cell on CUDA."""
+    batch, _, features, hidden = size
+    cell = make_cell(kind, features, hidden).cuda()
+    x = torch.zeros(1, batch, features, device="cuda")
+    chosen = choose_runner(cell, x, cell.initial_state(batch), "auto")
+    runner = getattr(chosen, "args", (None,))[0]
+    return "cuDNN" if isinstance(runner, Cell) else type(runner).__name__
+
+
 def compare_on_cuda(*, quick: bool) -> list[tuple[str, float, float]]:
-    """As `compare_training`, against cuDNN."""
+    """As `compare_training`, against cuDNN; and cells that run by Triton against themselves by torch's operations."""
     ratios: dict[str, list[float]] = {kind: [] for kind in CUDA_GOALS}
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, forward + backward")
     for size in CUDA_SIZES:
-        found = interleave(training_tasks(size, "cuda"), 2.0 if quick else 10.0, torch.cuda.synchronize)
-        row = ", ".join(f"{name} {each * 1e3:.2f} ms" for name, each in found.items())
-        print(f"{size!s:24} {row}", flush=True)
+        tasks = training_tasks(size, "cuda") | written_out_tasks(size)
+        found = interleave(tasks, 2.0 if quick else 10.0, torch.cuda.synchronize)
+        print(f"{size!s:24} " + ", ".join(f"{name} {found[name] * 1e3:.2f} ms" for name in LAYERS))
+        for kind in GOALS:
+            row = f"{'':24} {kind:18} {found[kind] * 1e3:8.2f} ms {found[GOALS[kind][0]] / found[kind]:5.2f}x cuDNN"
+            if f"{kind} by torch" in found:
+                row += f" {found[f'{kind} by torch'] / found[kind]:5.1f}x torch's operations"
+            print(f"{row}, by {name_path(kind, size)}", flush=True)
         if size in CUDA_GOAL_SIZES:
             for kind in CUDA_GOALS:
                 ratios[kind].append(found[GOALS[kind][0]] / found[kind])

@@ -7,14 +7,14 @@ import warnings
 import numba
 import pytest
 
-from carrossel.cells.kernels import compilation, threads, warming
+from carrossel.cells.kernels import compilation, notices, threads, warming
 from carrossel.cells.kernels.compilation import compile_callback
 from carrossel.cells.kernels.machine import Machine, read_machine
 
 
 @pytest.fixture(autouse=True)
 def _forget_warnings(monkeypatch):
-    monkeypatch.setattr(compilation, "_warned", set())
+    monkeypatch.setattr(notices, "_warned", set())
 
 
 def build():

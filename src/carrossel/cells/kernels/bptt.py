@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from carrossel.cells.base import State
 from carrossel.cells.kernels.operation import Forward, Gradients
 from carrossel.cells.kernels.phases import Parts, Weights, step_phases
 
@@ -74,28 +75,60 @@ class TorchRunner:
             dh = _add(direct, dgates[t][:, : parts.direct] @ parts.h.t())
             for total, each in zip(dvectors, unit, strict=True):
                 total.add_(each.sum(0))
-        return Gradients(
-            dgates @ weights.x if needs_x else None,
-            dh,
-            carried,
-            _sum_products(dgates, x),
-            self._by_weight_h(maths, parts, dgates, hs, ms),
-            dgates.sum((0, 1)),
-            self._by_weight_m(maths, parts, dgates, ms),
-            torch.stack(dvectors) if dvectors else None,
-        )
+        unit = torch.stack(dvectors) if dvectors else None
+        return sum_gradients(parts, x, weights, hs, ms, dgates, State(dh, carried), unit, needs_x=needs_x)
 
-    def _by_weight_h(self, maths: GateMaths, parts: Parts, dgates: Tensor, hs: Tensor, ms: Tensor) -> Tensor:
-        by_direct = _sum_products(dgates[..., : parts.direct], hs[:-1])
-        if not maths.late_input:
-            return by_direct
-        return torch.cat([by_direct, _sum_products(dgates[..., parts.late_from :], ms[1:])])
 
-    def _by_weight_m(self, maths: GateMaths, parts: Parts, dgates: Tensor, ms: Tensor) -> Tensor | None:
-        if maths.late_input or not (maths.looked or maths.late):
-            return None
-        by_looked = _sum_products(dgates[..., : parts.looked_rows], ms[:-1])
-        return torch.cat([by_looked, _sum_products(dgates[..., parts.late_from :], ms[1:])])
+def sum_gradients(
+    parts: Parts,
+    x: Tensor,
+    weights: Weights,
+    hs: Tensor,
+    ms: Tensor,
+    dgates: Tensor,
+    dstate: State,
+    dvectors: Tensor | None,
+    *,
+    needs_x: bool,
+) -> Gradients:
+    """All gradients, from those of the gates: one product per weight over all steps.
+
+    Args:
+        parts: of the cell.
+        x: [time, batch, features].
+        weights: of the cell.
+        hs: h before the first step and after all, [time + 1, batch, hidden].
+        ms: likewise m; anything for cells without one.
+        dgates: derivatives by the gates before their functions, [time, batch, gates·hidden].
+        dstate: derivatives by the state before the first step.
+        dvectors: derivatives by the vectors, or None.
+        needs_x: whether the gradient by x is wanted.
+    """
+    return Gradients(
+        dgates @ weights.x if needs_x else None,
+        dstate.h,
+        dstate.c,
+        _sum_products(dgates, x),
+        _by_weight_h(parts, dgates, hs, ms),
+        dgates.sum((0, 1)),
+        _by_weight_m(parts, dgates, ms),
+        dvectors,
+    )
+
+
+def _by_weight_h(parts: Parts, dgates: Tensor, hs: Tensor, ms: Tensor) -> Tensor:
+    by_direct = _sum_products(dgates[..., : parts.direct], hs[:-1])
+    if not parts.maths.late_input:
+        return by_direct
+    return torch.cat([by_direct, _sum_products(dgates[..., parts.late_from :], ms[1:])])
+
+
+def _by_weight_m(parts: Parts, dgates: Tensor, ms: Tensor) -> Tensor | None:
+    maths = parts.maths
+    if maths.late_input or not (maths.looked or maths.late):
+        return None
+    by_looked = _sum_products(dgates[..., : parts.looked_rows], ms[:-1])
+    return torch.cat([by_looked, _sum_products(dgates[..., parts.late_from :], ms[1:])])
 
 
 def _add(a: Tensor | None, b: Tensor) -> Tensor:

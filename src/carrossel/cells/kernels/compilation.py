@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import warnings
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +17,12 @@ import llvmlite
 import numba
 
 from carrossel.cells.kernels.extending import config
+from carrossel.cells.kernels.notices import warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _OPTIONS: dict[str, Any] = {"error_model": "numpy"}
-_warned: set[str] = set()
 
 
 def compile_callback(function: Callable[..., None], signature: str, *parts: Callable[..., Any]) -> int:
@@ -58,13 +57,6 @@ def _compile(compile_stored: Callable[[bool], Any], name: str) -> Any:
             "Set NUMBA_CACHE_DIR to a folder that can be written."
         )
         return compile_stored(False)  # noqa: FBT003  # numba's own `cache`
-
-
-def warn_once(message: str) -> None:
-    """One warning per process about kernels that run, but not as well as they could."""
-    if not _warned:
-        _warned.add(message)
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def _rename(function: Callable[..., Any], parts: tuple[Callable[..., Any], ...]) -> str:

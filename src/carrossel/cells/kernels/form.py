@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class GateMaths:
-    """A cell's gate equations, on anything with arithmetic: vectors of units in the kernel, tensors in torch.
+    """A cell's gate equations, on anything with arithmetic: vectors of units or tiles in kernels, tensors in torch.
 
-    They use `+ − * /` and what `carrossel.cells.kernels.functions` has, such as `sigmoid`; "nothing" is None or ().
+    They use `+ − * /`, what `carrossel.cells.kernels.functions` has, such as `sigmoid`, and numbers of their file; "nothing"
+    is None or ().
 
     Attributes:
         gates: number of gate blocks in the weights.

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from carrossel.cells.kernels.calls import call, read_plan
 from carrossel.cells.kernels.copying import append_input, clear
-from carrossel.cells.kernels.products import FLOAT, PANEL
+from carrossel.cells.kernels.extending import njit
+from carrossel.cells.kernels.products import FLOAT, OPTIONS, PANEL
 
 
 def forward(plan: int, first_block: int, last_block: int, _thread: int) -> None:
@@ -69,7 +72,14 @@ def forward(plan: int, first_block: int, last_block: int, _thread: int) -> None:
                 )
             state, m = state_next, m_next
             gates += gates_step
-        if p.h_last:
-            call(p.copy, (rows, hidden, p.h_last + FLOAT * begin * hidden, hidden, state, width))
-        if p.carried:
-            call(p.copy, (rows, hidden, p.m_last + FLOAT * begin * hidden, hidden, m, m_width))
+        _hand_out(p, begin, rows, state, m, m_width)
+
+
+@njit(**OPTIONS)
+def _hand_out(p: Any, begin: int, rows: int, state: int, m: int, m_width: int) -> None:
+    """The last h, for those who want it apart from the states, and the last m."""
+    first = FLOAT * begin * p.hidden
+    if p.h_last:
+        call(p.copy, (rows, p.hidden, p.h_last + first, p.hidden, state, p.state_width))
+    if p.carried:
+        call(p.copy, (rows, p.hidden, p.m_last + first, p.hidden, m, m_width))

@@ -1,7 +1,8 @@
 """The nonlinear functions that gate maths are written with.
 
-Here they act on tensors; `carrossel.cells.kernels.vector` teaches numba to read the same names on vectors of units. So
-one text of a cell's gate maths runs in the kernel and in torch.
+Here they act on tensors; `carrossel.cells.kernels.vector` teaches numba to read the same names on vectors of units, and
+`carrossel.cells.kernels.cuda.functions` has namesakes for Triton. So one text of a cell's gate maths runs in both kinds of
+kernels and in torch.
 """
 
 from __future__ import annotations

@@ -78,9 +78,8 @@ def _emit(
     c_cells = [_vector_at(builder, c_rows[m], v) for m, v in cells]
     zero = ir.Constant(LLVM_VECTOR, [0.0] * LANES)
 
-    # what C holds joins at the end, not at the start: a sum over many calls then runs on two levels
-    names = ("start", "run", "loop", "run_done", "done", "add", "write")
-    start, run, loop, run_done, done, add, write = (builder.append_basic_block(f"tile_{name}") for name in names)
+    names = ("start", "run", "loop", "run_done", "done")
+    start, run, loop, run_done, done = (builder.append_basic_block(f"tile_{name}") for name in names)
     builder.branch(start)
     builder.position_at_end(start)
     builder.branch(run)
@@ -95,8 +94,8 @@ def _emit(
     builder.position_at_end(loop)
     term = builder.phi(INDEX)
     sums = [builder.phi(LLVM_VECTOR) for _ in cells]
-    b_term = builder.gep(b_first, [builder.mul(term, b_step)])
     a_offset = builder.add(a_first, builder.mul(term, a_step))
+    b_term = builder.gep(b_first, [builder.mul(term, b_step)])
     b_panels = [builder.gep(b_term, [builder.mul(b_panel, INDEX(p))]) for p in range(panels)]
     columns = [
         builder.load(_vector_at(builder, b_panels[v // vectors], v % vectors), align=ALIGNMENT)
@@ -125,15 +124,20 @@ def _emit(
     builder.cbranch(builder.icmp_signed("<", next_run, runs), run, done)
 
     builder.position_at_end(done)
+    _write(builder, added, c_cells, accumulate)
+
+
+def _write(builder: Any, sums: list[Any], c_cells: list[Any], accumulate: Any) -> None:
+    """Sums into C; what it holds joins here, not where they begin, so that a sum over many calls runs on two levels."""
+    done = builder.block
+    add, write = (builder.append_basic_block(f"tile_{name}") for name in ("add", "write"))
     builder.cbranch(builder.icmp_signed("!=", accumulate, INDEX(0)), add, write)
     builder.position_at_end(add)
-    totals = [
-        builder.fadd(builder.load(cell, align=ALIGNMENT), each) for cell, each in zip(c_cells, added, strict=True)
-    ]
+    totals = [builder.fadd(builder.load(cell, align=ALIGNMENT), each) for cell, each in zip(c_cells, sums, strict=True)]
     builder.branch(write)
     builder.position_at_end(write)
-    results = [builder.phi(LLVM_VECTOR) for _ in cells]
-    for result, each, total in zip(results, added, totals, strict=True):
+    results = [builder.phi(LLVM_VECTOR) for _ in sums]
+    for result, each, total in zip(results, sums, totals, strict=True):
         result.add_incoming(each, done)
         result.add_incoming(total, add)
     for result, cell in zip(results, c_cells, strict=True):

@@ -101,8 +101,8 @@ def _check(form: FastForm, x: Tensor, h: Tensor, c: Tensor | None) -> None:
     ):
         found = None if tensor is None else tensor.shape
         if found != shape:
-            found = None if found is None else tuple(found)
-            raise ValueError(f"{name} has shape {found}; expected {shape} for x of shape {tuple(x.shape)}.")
+            told = None if found is None else tuple(found)
+            raise ValueError(f"{name} has shape {told}; expected {shape} for x of shape {tuple(x.shape)}.")
 
 
 def _dense(inputs: Any) -> Any:

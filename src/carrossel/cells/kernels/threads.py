@@ -6,7 +6,7 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from carrossel.cells.kernels.compilation import warn_once
+from carrossel.cells.kernels.notices import warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable

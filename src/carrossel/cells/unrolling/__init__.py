@@ -35,7 +35,8 @@ def unroll(
         state: state before the first step; None for zeros.
         backend: `loop` runs the cell's own equations, one by one. `torch` runs the equivalent layer of torch.nn, or,
             where there is none, a parallel scan for cells with `coefficients`, or else the cell's gate maths with
-            backpropagation through time written out. `numba` runs the
+            backpropagation through time written out: for float32 on CUDA by kernels that Triton compiles, if it is there
+            and they pass a first small problem, else in torch's operations. `numba` runs the
             kernels of `carrossel.cells.kernels`, for float32 on the CPU, and what `torch` would run for anything else.
             `auto` is `numba` where that is possible. A cell without gate maths of its own, or with options that act
             inside a step, falls back to the loop. All have first and second derivatives; cuDNN has no second ones.

@@ -11,6 +11,7 @@ import torch
 
 from carrossel.cells.base import Cell
 from carrossel.cells.kernels.bptt import TorchRunner
+from carrossel.cells.kernels.notices import warn_once
 from carrossel.cells.kernels.operation import run
 from carrossel.cells.unrolling.scan import run_scan
 from carrossel.cells.unrolling.torch_layer import run_torch_layer
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from carrossel.cells.base import State
-    from carrossel.cells.kernels.form import FastForm
+    from carrossel.cells.kernels.form import FastForm, GateMaths
     from carrossel.cells.kernels.operation import Runner
 
 _TORCH = TorchRunner()
+LARGEST_ON_CUDA = 512
+"""Hidden size up to which Triton's kernels run: beyond, a program that reads all weights at every step is the slower way."""
 
 
 def choose_runner(
@@ -44,13 +47,32 @@ def choose_runner(
     fused = cell.fused()
     if fused is not None:
         return partial(run_torch_layer, cell, fused)
-    return None if form is None else partial(run, _TORCH, form)
+    return None if form is None else partial(run, _choose_written_out(form, x, state), form)
+
+
+def _choose_written_out(form: FastForm, x: Tensor, state: State) -> Runner:
+    if _fits_triton(form, x, state):
+        choose = _triton()
+        if choose is not None:
+            return choose(form.maths, x.device, form.weight_h.shape[1])
+    return _TORCH
 
 
 def _fits_kernel(form: FastForm, x: Tensor, state: State) -> bool:
-    weights = (form.weight_x, form.weight_h, form.bias, form.weight_m, form.vectors)
-    for each in (x, *state, *weights):  # a loop: this runs in every call, and a generator costs as much as what it tests
-        if each is not None and (each.dtype != torch.float32 or not each.is_cpu):
+    return x.is_cpu and _are_single(form, x, state)
+
+
+def _fits_triton(form: FastForm, x: Tensor, state: State) -> bool:
+    narrow = form.weight_h.shape[1] <= LARGEST_ON_CUDA
+    return x.is_cuda and narrow and not torch.is_autocast_enabled("cuda") and _are_single(form, x, state)
+
+
+def _are_single(form: FastForm, x: Tensor, state: State) -> bool:
+    """Whether all tensors are of float32, where x is."""
+    device = x.device
+    for each in (x, *state, form.weight_x, form.weight_h, form.bias, form.weight_m, form.vectors):
+        # a loop, since this runs in every call, and a generator costs as much as what it tests
+        if each is not None and (each.dtype != torch.float32 or each.device != device):
             return False
     return True
 
@@ -63,3 +85,20 @@ def _kernel() -> Runner | None:
     from carrossel.cells.kernels.running import KernelRunner  # imports numba
 
     return KernelRunner()
+
+
+@cache
+def _triton() -> Callable[[GateMaths, torch.device, int], Runner] | None:
+    """What chooses between Triton's kernels and torch's operations; importing Triton waits until a cell on CUDA needs it."""
+    if importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET", "0") != "0":
+        return None
+    if torch.version.cuda is None:  # another maker's GPUs, which torch calls cuda, too
+        return None
+    try:
+        from carrossel.cells.kernels.cuda.trust import choose  # imports Triton
+    except Exception as error:  # noqa: BLE001  # a broken installation fails in any way, and cells run without it
+        warn_once(
+            f"Triton can't be imported ({type(error).__name__}: {error}); on GPUs cells without a layer run slower."
+        )
+        return None
+    return choose
