@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from kernel_kinds import DISTINCT, KINDS
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from carrossel.cells import State, registry
 from carrossel.cells.kernels import workspace
@@ -18,6 +19,7 @@ from carrossel.cells.unrolling import unroll, unroll_states
 from carrossel.errors import ConfigError
 
 kinds = pytest.mark.parametrize("kind", DISTINCT)
+FILLS = {"zeros", "new_zeros", "zeros_like", "zero_", "fill_", "full"}
 
 
 def test_all_kinds_have_gate_maths_but_those_that_keep_more_than_c():
@@ -96,6 +98,52 @@ def test_memory_goes_back_when_a_graph_is_gone(problem):
 
     assert len(addresses) == len(set(addresses))
     assert 1 <= len(addresses) <= 4  # activations, packed weights, scratch; reused, not added to
+
+
+class _Operations(TorchDispatchMode):
+    """Torch's operations while it is on, and the shapes of what they gave."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        found = operation(*args, **(kwargs or {}))
+        self.seen.append((operation.overloadpacket.__name__, tuple(getattr(found, "shape", ()))))
+        return found
+
+
+@kinds
+def test_no_state_of_zeros_is_made(kind, problem):
+    """Filling one wakes torch's own threads, which then spin on the cores that the kernels' threads want."""
+    batch, hidden = 11, 5
+    each = problem(kind, batch, 6, 3, hidden)
+    with _Operations() as operations:
+        unroll(each.single, each.x, backend="numba")[0].backward(each.weights[0])
+
+    assert ("as_strided", (6, batch, hidden)) in operations.seen  # the kernels' output
+    assert not [each for each in operations.seen if each[0] in FILLS and each[1] == (batch, hidden)]
+
+
+@kinds
+def test_an_output_changed_in_place_is_told(kind, problem):
+    """It is a view of what the backward pass reads."""
+    each = problem(kind, 4, 6, 3, 5)
+    y, _ = unroll(each.single, each.x, backend="numba")
+
+    with pytest.raises(RuntimeError, match="modified"):
+        y.mul_(2).sum().backward()
+
+
+@kinds
+def test_inputs_may_be_part_of_wider_rows(kind, problem):
+    """As a lower layer's outputs are."""
+    each = problem(kind, 4, 6, 3, 5)
+    wider = torch.cat([each.x, torch.full_like(each.x, torch.nan)], dim=2)
+
+    found = unroll(each.single, wider[..., :3], backend="numba")[0]
+
+    assert torch.equal(found, unroll(each.single, each.x, backend="numba")[0])
 
 
 @kinds

@@ -47,7 +47,7 @@ def _run_block(p: Any, block: int, dgates_chunk: int, dh: int, dm: int, dvectors
         m_width = p.memory_width
         m_step = FLOAT * rows * m_width
         m = p.memories + FLOAT * block * p.memories_block + p.time * m_step
-        if p.carried:
+        if p.dm_last:
             call(p.copy, (rows, hidden, dm, p.gradient_width, p.dm_last + FLOAT * begin * hidden, hidden))
     for t in range(p.time - 1, -1, -1):
         state_next, m_next = state, m

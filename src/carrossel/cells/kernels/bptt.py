@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 
 from carrossel.cells.base import State
 from carrossel.cells.kernels.operation import Forward, Gradients
-from carrossel.cells.kernels.phases import Parts, Weights, step_phases
+from carrossel.cells.kernels.phases import Parts, Weights, begin, step_phases
 
 if TYPE_CHECKING:
     from carrossel.cells.kernels.form import GateMaths
@@ -24,9 +24,10 @@ class TorchRunner:
     """Runs the phases of a step with torch."""
 
     def forward(
-        self, maths: GateMaths, x: Tensor, h: Tensor, m: Tensor | None, weights: Weights, *, keep: bool
+        self, maths: GateMaths, x: Tensor, h: Tensor | None, m: Tensor | None, weights: Weights, *, keep: bool
     ) -> Forward:
         """See `carrossel.cells.kernels.operation.Runner`."""
+        h, m = begin(maths, x, h, m, weights)
         parts, hs, ms, kept_gates = Parts(maths, weights), [h], [m], []
         for projected in linear(x, weights.x, weights.bias).unbind(0):
             gates, h, m = step_phases(parts, projected, h, m)
@@ -50,7 +51,7 @@ class TorchRunner:
         weights: Weights,
         kept: tuple[Tensor, ...],
         dy: Tensor,
-        dm: Tensor,
+        dm: Tensor | None,
         *,
         needs_x: bool,
     ) -> Gradients:
@@ -60,7 +61,9 @@ class TorchRunner:
         dgates = torch.empty_like(gates)
         dvectors = [torch.zeros_like(each) for each in parts.vectors]
         dh = torch.zeros_like(hs[0])
-        carried: Tensor | None = dm if maths.carried else None
+        carried: Tensor | None = None
+        if maths.carried:
+            carried = torch.zeros_like(hs[0]) if dm is None else dm
         for t in range(len(gates) - 1, -1, -1):
             dh = dh + dy[t]
             at, before, after = gates[t].split(hidden, dim=1), (hs[t], ms[t]), (hs[t + 1], ms[t + 1])

@@ -24,7 +24,8 @@ def forward(plan: int, first_block: int, last_block: int, _thread: int) -> None:
         state_step = FLOAT * p.batch * width
         gates_step = FLOAT * rows * p.gate_width * p.gates_kept
         clear(rows * width, state)  # lanes behind the last unit pass from step to step: from zeros they stay numbers
-        call(p.copy, (rows, hidden, state, width, p.h_first + FLOAT * begin * hidden, hidden))
+        if p.h_first:
+            call(p.copy, (rows, hidden, state, width, p.h_first + FLOAT * begin * hidden, hidden))
         # cells without m never read it; they get an address that is valid
         m, m_width, m_step = state, width, state_step
         if p.memory:
@@ -32,7 +33,7 @@ def forward(plan: int, first_block: int, last_block: int, _thread: int) -> None:
             m_width = p.memory_width
             m_step = FLOAT * rows * m_width * p.kept
             clear(rows * m_width, m)
-            if p.carried:
+            if p.m_first:
                 call(p.copy, (rows, hidden, m, m_width, p.m_first + FLOAT * begin * hidden, hidden))
         for t in range(p.time):
             x = p.x + FLOAT * (t * p.batch + begin) * p.x_row

@@ -47,9 +47,9 @@ class Runner(Protocol):
     """What can compute an unrolling; all tensors but x are contiguous."""
 
     def forward(
-        self, maths: GateMaths, x: Tensor, h: Tensor, m: Tensor | None, weights: Weights, *, keep: bool
+        self, maths: GateMaths, x: Tensor, h: Tensor | None, m: Tensor | None, weights: Weights, *, keep: bool
     ) -> Forward:
-        """All steps of all sequences; `keep` what a backward pass needs."""
+        """All steps of all sequences, from zeros where h and m are None; `keep` what a backward pass needs."""
         ...
 
     def backward(
@@ -59,25 +59,26 @@ class Runner(Protocol):
         weights: Weights,
         kept: tuple[Tensor, ...],
         dy: Tensor,
-        dm: Tensor,
+        dm: Tensor | None,
         *,
         needs_x: bool,
     ) -> Gradients:
-        """Gradients of the scalar whose gradients by y and m are given."""
+        """Gradients of the scalar whose gradients by y and m are given, the latter None for zeros."""
         ...
 
 
 def run(
-    runner: Runner, form: FastForm, x: Float[Tensor, "time batch input_size"], state: State
+    runner: Runner, form: FastForm, x: Float[Tensor, "time batch input_size"], state: State | None
 ) -> tuple[Float[Tensor, "time batch hidden"], State]:
     """Same contract as the loop of `carrossel.cells.unrolling.unroll`.
 
     Raises:
         ValueError: if a tensor hasn't the shape that goes with x and the form: kernels read memory as told.
     """
-    c = state.memory if form.maths.carried else None
-    _check(form, x, state.h, c)
-    inputs = (x, state.h, c, form.weight_x, form.weight_h, form.bias, form.weight_m, form.vectors)
+    h = None if state is None else state.h
+    c = state.memory if state is not None and form.maths.carried else None
+    _check(form, x, state, c)
+    inputs = (x, h, c, form.weight_x, form.weight_h, form.bias, form.weight_m, form.vectors)
     if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in inputs):
         y, m = _Unrolling.apply(runner, form.maths, *inputs)  # type: ignore[no-untyped-call]  # torch's own gap
     else:
@@ -86,13 +87,12 @@ def run(
     return y, State(y[-1], m if form.maths.carried else None)
 
 
-def _check(form: FastForm, x: Tensor, h: Tensor, c: Tensor | None) -> None:
+def _check(form: FastForm, x: Tensor, state: State | None, c: Tensor | None) -> None:
     maths, (_, batch, features), hidden = form.maths, x.shape, form.weight_h.shape[1]
     rows, seen = maths.gates * hidden, maths.looked + (0 if maths.late_input else maths.late)
-    state = (batch, hidden)
     for name, tensor, shape in (
-        ("state's h", h, state),
-        ("state's memory", c, state if maths.carried else None),
+        ("state's h", None if state is None else state.h, None if state is None else (batch, hidden)),
+        ("state's memory", c, None if state is None or not maths.carried else (batch, hidden)),
         ("weight_x", form.weight_x, (rows, features)),
         ("weight_h", form.weight_h, (rows, hidden)),
         ("bias", form.bias, None if form.bias is None else (rows,)),
@@ -116,33 +116,40 @@ class _Unrolling(torch.autograd.Function):
         y, last, kept = runner.forward(maths, x, h, m, Weights(*weights), keep=True)
         ctx.runner, ctx.maths, ctx.inputs = runner, maths, len(inputs)
         ctx.save_for_backward(*inputs, *kept)
+        ctx.set_materialize_grads(False)  # zeros for a memory that nobody used would wake torch's threads
         return y, last
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, dm: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor | None, dm: Tensor | None) -> tuple[Tensor | None, ...]:
         inputs, kept = ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
         if torch.is_grad_enabled():  # asked for with create_graph: a second derivative will follow
             return None, None, *_differentiate(ctx.maths, inputs, dy, dm)
         x, _, _, *weights = _dense(inputs)
-        dy, dm = dy.contiguous(), dm.contiguous()
+        dy = x.new_zeros(*x.shape[:2], weights[1].shape[1]) if dy is None else dy.contiguous()
+        dm = None if dm is None else dm.contiguous()
         gradients = ctx.runner.backward(ctx.maths, x, Weights(*weights), kept, dy, dm, needs_x=ctx.needs_input_grad[2])
         return None, None, *(None if given is None else each for each, given in zip(gradients, inputs, strict=True))
 
 
 def _differentiate(
-    maths: GateMaths, inputs: tuple[Tensor | None, ...], dy: Tensor, dm: Tensor
+    maths: GateMaths, inputs: tuple[Tensor | None, ...], dy: Tensor | None, dm: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     """The same gradients by torch's own differentiation, so that they can be differentiated again."""
     # an alias each: where one input was computed from another, its gradient must not pass on to that one here
     aliases = [None if each is None else each.view_as(each) for each in inputs]
     x, h, m, *weights = aliases
-    outputs = unroll_phases(maths, x, h, m, Weights(*weights))  # type: ignore[arg-type]  # x and h are never None
+    outputs = unroll_phases(maths, x, h, m, Weights(*weights))  # type: ignore[arg-type]  # x is never None
     wanted = [each for each in aliases if each is not None and each.requires_grad]
+    by_output = [
+        (each, by)
+        for each, by in zip(outputs, (dy, dm), strict=True)
+        if each is not None and by is not None and each.requires_grad
+    ]
     found = iter(
         torch.autograd.grad(
-            [each for each in outputs if each is not None and each.requires_grad],
+            [each for each, _ in by_output],
             wanted,
-            [each for each, out in zip((dy, dm), outputs, strict=True) if out is not None and out.requires_grad],
+            [by for _, by in by_output],
             create_graph=True,
             allow_unused=True,
         )

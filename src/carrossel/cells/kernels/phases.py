@@ -65,11 +65,20 @@ def step_phases(
     return (*gates[: maths.gates - maths.late], *late), h_next, m_next
 
 
+def begin(
+    maths: GateMaths, x: Tensor, h: Tensor | None, m: Tensor | None, weights: Weights
+) -> tuple[Tensor, Tensor | None]:
+    """H and m before the first step: zeros where they aren't given, but for an m that no step hands to the next."""
+    zeros = x.new_zeros(x.shape[1], weights.h.shape[1]) if h is None or m is None else h
+    return zeros if h is None else h, zeros if m is None and maths.carried else m
+
+
 def unroll_phases(
-    maths: GateMaths, x: Tensor, h: Tensor, m: Tensor | None, weights: Weights
+    maths: GateMaths, x: Tensor, h: Tensor | None, m: Tensor | None, weights: Weights
 ) -> tuple[Tensor, Tensor | None]:
     """H of all steps, and the memory after the last, or None."""
     parts, outputs = Parts(maths, weights), []
+    h, m = begin(maths, x, h, m, weights)
     for projected in linear(x, weights.x, weights.bias).unbind(0):
         _, h, m = step_phases(parts, projected, h, m)
         outputs.append(h)

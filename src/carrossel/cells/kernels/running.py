@@ -25,11 +25,11 @@ class KernelRunner:
     """Runs the engine; float32 on the CPU."""
 
     def forward(
-        self, maths: GateMaths, x: Tensor, h: Tensor, m: Tensor | None, weights: Weights, *, keep: bool
+        self, maths: GateMaths, x: Tensor, h: Tensor | None, m: Tensor | None, weights: Weights, *, keep: bool
     ) -> Forward:
         """See `carrossel.cells.kernels.operation.Runner`; without `keep`, memory doesn't grow with time."""
         threads = torch.get_num_threads()
-        layout, template = _prepare_forward(maths, *x.shape, h.shape[1], threads, kept=keep)
+        layout, template = _prepare_forward(maths, *x.shape, weights.h.shape[1], threads, kept=keep)
         x, x_row = _rows(x)
         states, rest = take(layout.states), take(layout.activations + layout.packed)
         m_last = x.new_empty(layout.batch, layout.hidden if maths.carried else 0)
@@ -40,7 +40,7 @@ class KernelRunner:
             x=x.data_ptr(),
             x_row=x_row,
             m_last=m_last.data_ptr(),
-            h_first=h.data_ptr(),
+            h_first=_address(h),
             m_first=_address(m),
         )
         engine.pack_forward()(plan.address, *[_address(each) for each in weights])
@@ -56,7 +56,7 @@ class KernelRunner:
         weights: Weights,
         kept: tuple[Tensor, ...],
         dy: Tensor,
-        dm: Tensor,
+        dm: Tensor | None,
         *,
         needs_x: bool,
     ) -> Gradients:
@@ -81,7 +81,7 @@ class KernelRunner:
             plan.set(
                 **layout.place(states.data_ptr(), rest.data_ptr(), packed),
                 dy=dy.data_ptr(),
-                dm_last=dm.data_ptr(),
+                dm_last=_address(dm),
                 dx=by_x,
                 dh_first=by_h,
                 dm_first=by_m,

@@ -46,7 +46,6 @@ def unroll(
         ValueError: if x isn't [time, batch, input_size] with at least one step, or the state doesn't fit.
     """
     _check(cell, x)
-    state = cell.initial_state(x.shape[1]) if state is None else state
     if backend != "loop":
         run = choose_runner(cell, x, state, backend)
         if run is not None:

@@ -31,8 +31,8 @@ LARGEST_ON_CUDA = 512
 
 
 def choose_runner(
-    cell: Cell, x: Tensor, state: State, backend: str
-) -> Callable[[Tensor, State], tuple[Tensor, State]] | None:
+    cell: Cell, x: Tensor, state: State | None, backend: str
+) -> Callable[[Tensor, State | None], tuple[Tensor, State]] | None:
     """What runs the cell other than its loop, or None; `backend` as in `carrossel.cells.unrolling.unroll`."""
     if cell.needs_loop:
         return None
@@ -50,7 +50,7 @@ def choose_runner(
     return None if form is None else partial(run, _choose_written_out(form, x, state), form)
 
 
-def _choose_written_out(form: FastForm, x: Tensor, state: State) -> Runner:
+def _choose_written_out(form: FastForm, x: Tensor, state: State | None) -> Runner:
     if _fits_triton(form, x, state):
         choose = _triton()
         if choose is not None:
@@ -58,19 +58,19 @@ def _choose_written_out(form: FastForm, x: Tensor, state: State) -> Runner:
     return _TORCH
 
 
-def _fits_kernel(form: FastForm, x: Tensor, state: State) -> bool:
+def _fits_kernel(form: FastForm, x: Tensor, state: State | None) -> bool:
     return x.is_cpu and _are_single(form, x, state)
 
 
-def _fits_triton(form: FastForm, x: Tensor, state: State) -> bool:
+def _fits_triton(form: FastForm, x: Tensor, state: State | None) -> bool:
     narrow = form.weight_h.shape[1] <= LARGEST_ON_CUDA
     return x.is_cuda and narrow and not torch.is_autocast_enabled("cuda") and _are_single(form, x, state)
 
 
-def _are_single(form: FastForm, x: Tensor, state: State) -> bool:
+def _are_single(form: FastForm, x: Tensor, state: State | None) -> bool:
     """Whether all tensors are of float32, where x is."""
     device = x.device
-    for each in (x, *state, form.weight_x, form.weight_h, form.bias, form.weight_m, form.vectors):
+    for each in (x, *(state or ()), form.weight_x, form.weight_h, form.bias, form.weight_m, form.vectors):
         # a loop, since this runs in every call, and a generator costs as much as what it tests
         if each is not None and (each.dtype != torch.float32 or each.device != device):
             return False

@@ -27,7 +27,7 @@ NARROW = 512
 
 
 def run_scan(
-    cell: Cell, x: Float[Tensor, "time batch input_size"], state: State
+    cell: Cell, x: Float[Tensor, "time batch input_size"], state: State | None
 ) -> tuple[Float[Tensor, "time batch hidden"], State]:
     """Same contract as the loop of `carrossel.cells.unrolling.unroll`, for cells with `coefficients`.
 
@@ -38,6 +38,7 @@ def run_scan(
     if coefficients is None:
         raise TypeError(f"a {cell.kind} cell has no coefficients.")
     a, b = coefficients
+    state = cell.initial_state(x.shape[1]) if state is None else state
     if state.h.shape != b.shape[1:]:
         raise ValueError(f"state's h has shape {list(state.h.shape)}; expected {list(b.shape[1:])}.")
     h = scan(a, b, state.h)

@@ -33,7 +33,7 @@ _layers = _Layers()
 
 
 def run_torch_layer(
-    cell: Cell, form: FusedForm, x: Float[Tensor, "time batch input_size"], state: State
+    cell: Cell, form: FusedForm, x: Float[Tensor, "time batch input_size"], state: State | None
 ) -> tuple[Float[Tensor, "time batch hidden"], State]:
     """Same contract as the loop of `carrossel.cells.unrolling.unroll`."""
     layer = _layers.by_cell.get(cell)
@@ -41,6 +41,7 @@ def run_torch_layer(
         has_bias = form.bias_ih is not None
         layer = form.layer(cell.input_size, cell.hidden_size, bias=has_bias, device="meta", **form.options)
         _layers.by_cell[cell] = layer
+    state = cell.initial_state(x.shape[1]) if state is None else state
     if state.c is None:
         h, last = functional_call(layer, _weights(form), (x, state.h[None]))
         return h, State(last[0])

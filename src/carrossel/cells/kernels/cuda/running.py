@@ -77,15 +77,15 @@ class TritonRunner:
     """Runs the time loop inside one kernel, for float32; products over all steps are torch's."""
 
     def forward(
-        self, maths: GateMaths, x: Tensor, h: Tensor, m: Tensor | None, weights: Weights, *, keep: bool
+        self, maths: GateMaths, x: Tensor, h: Tensor | None, m: Tensor | None, weights: Weights, *, keep: bool
     ) -> Forward:
         """See `carrossel.cells.kernels.operation.Runner`."""
-        parts, time, batch, hidden = Parts(maths, weights), x.shape[0], *h.shape
+        parts, (time, batch, _), hidden = Parts(maths, weights), x.shape, weights.h.shape[1]
         gates = linear(x, weights.x, weights.bias).contiguous()
-        hs = h.new_empty(time + 1, batch, hidden)
-        hs[0] = h
+        hs = x.new_empty(time + 1, batch, hidden)
+        hs[0] = 0 if h is None else h
         room = time + 1 if keep else 2
-        ms = h.new_empty(room if maths.memory else 0, batch, hidden)
+        ms = x.new_empty(room if maths.memory else 0, batch, hidden)
         if maths.memory:
             ms[0] = 0 if m is None else m
         self._launch(
@@ -119,7 +119,7 @@ class TritonRunner:
         weights: Weights,
         kept: tuple[Tensor, ...],
         dy: Tensor,
-        dm: Tensor,
+        dm: Tensor | None,
         *,
         needs_x: bool,
     ) -> Gradients:
@@ -130,7 +130,7 @@ class TritonRunner:
         dgates[time] = 0
         dhs = hs.new_zeros(2, batch, hidden)
         dms = torch.zeros_like(dhs) if maths.memory else None
-        if maths.carried and dms is not None:
+        if dm is not None and dms is not None and maths.carried:
             dms[0] = dm
         dvectors = hs.new_zeros(batch, maths.vectors, hidden) if maths.vectors else None
         self._launch(
