@@ -48,6 +48,8 @@ GOALS: dict[str, tuple[str, float | None, float | None]] = {  # layer to beat, a
     "rnn": ("nn.RNN", 2.9, 4.0),
 }
 LEAST_TURNS, LEAST_TURNS_QUICK = 3, 2
+PAUSE = 0.01
+"""Seconds after which idle threads of torch's layers are asleep; they spin for some 4 ms."""
 WORTH_ONE = 0.02
 """Seconds from which on a task is timed call by call, without trying how often fits a millisecond."""
 
@@ -66,8 +68,8 @@ def make_cell(kind: str, features: int, hidden: int) -> Cell:
 def interleave(tasks: dict[str, Callable[[], object]], seconds: float, synchronize: Callable[[], None]) -> Measurement:
     """Median seconds of each task.
 
-    They take turns in an order that changes: threads of torch.nn's layers keep spinning for a while, at the cost of
-    whoever comes next.
+    They take turns in an order that changes. Each is measured as it runs in a training of its own: after a pause in which
+    others' threads, which torch keeps spinning for a while, fall asleep, and a call that wakes its own.
     """
     generator = np.random.default_rng(1)
     times: dict[str, list[float]] = {name: [] for name in tasks}
@@ -80,6 +82,8 @@ def interleave(tasks: dict[str, Callable[[], object]], seconds: float, synchroni
         if number >= (LEAST_TURNS if seconds > 1 else LEAST_TURNS_QUICK) and time.perf_counter() > end:
             break
         for name in generator.permutation(list(tasks)):
+            time.sleep(PAUSE)
+            tasks[name]()
             times[name].append(measure(tasks[name], repeats[name], synchronize))
     return {name: statistics.median(each) for name, each in times.items()}
 
