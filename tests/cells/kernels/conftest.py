@@ -42,26 +42,40 @@ class Problem:
             torch.randn(batch, hidden, generator=generator),
         )
 
-    def run(self, backend: str, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-        """Outputs and gradients by name."""
+    def run(
+        self, backend: str, dtype: torch.dtype = torch.float32, *, given: bool = True, used: str = "hc"
+    ) -> dict[str, torch.Tensor]:
+        """Outputs and gradients by name.
+
+        Args:
+            backend: what runs the cell.
+            dtype: of everything.
+            given: whether there is a state to begin with.
+            used: by the loss: h of all steps, the last memory, or both.
+        """
         cell = self.single if dtype == torch.float32 else self.double
         x = self.x.to(dtype).clone().requires_grad_()
         state = State(*(None if part is None else part.to(dtype).clone().requires_grad_() for part in self.state))
-        h, last = unroll(cell, x, state, backend)
-        loss = (h * self.weights[0].to(dtype)).sum()
+        h, last = unroll(cell, x, state if given else None, backend)
+        losses = {"h": (h * self.weights[0].to(dtype)).sum()}
         if last.c is not None:
-            loss = loss + (last.c * self.weights[1].to(dtype)).sum()
-        inputs = {"x": x, "h_0": state.h, "c_0": state.c, **dict(cell.named_parameters())}
+            losses["c"] = (last.c * self.weights[1].to(dtype)).sum()
+        loss = sum(losses[each] for each in used if each in losses)
+        begun = {"h_0": state.h, "c_0": state.c} if given else {}
+        inputs = {"x": x, **begun, **dict(cell.named_parameters())}
         inputs = {name: each for name, each in inputs.items() if each is not None}
-        found = dict(zip(inputs, torch.autograd.grad(loss, list(inputs.values())), strict=True))
+        gradients = torch.autograd.grad(loss, list(inputs.values()), allow_unused=True, materialize_grads=True)
+        found = dict(zip(inputs, gradients, strict=True))
         found |= {"h": h.detach(), "last h": last.h.detach()}
         if last.c is not None:
             found["last c"] = last.c.detach()
         return found
 
-    def worst_error(self, backend: str, dtype: torch.dtype = torch.float32, reference: str = "loop") -> float:
+    def worst_error(
+        self, backend: str, dtype: torch.dtype = torch.float32, reference: str = "loop", **case: Any
+    ) -> float:
         """Largest difference from a backend in float64, relative to the largest entry of the tensor it is in."""
-        exact, found = self.run(reference, torch.float64), self.run(backend, dtype)
+        exact, found = self.run(reference, torch.float64, **case), self.run(backend, dtype, **case)
         return max(
             ((found[name].double() - each).abs().max() / each.abs().max().clamp_min(1e-30)).item()
             for name, each in exact.items()

@@ -24,6 +24,16 @@ def test_steps_are_those_of_the_whole_sequence(kind, hidden, problem):
         torch.testing.assert_close(stepper.state().c.double(), last.c.detach(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", DISTINCT)
+def test_sequences_step_side_by_side(kind, problem):
+    each = problem(kind, 5, 6, 3, 9)
+    exact, _ = unroll(each.double, each.x.double(), backend="loop")
+    stepper = Stepper(each.single, sequences=5)
+    for x, h in zip(each.x, exact, strict=True):
+        stepper.x[:] = x.numpy()
+        torch.testing.assert_close(torch.from_numpy(stepper()).double(), h.detach(), rtol=0, atol=1e-5)  # float32
+
+
 def test_it_starts_from_zeros(problem):
     each = problem("lstm", 1, 1, 3, 4)
     stepper = Stepper(each.single)

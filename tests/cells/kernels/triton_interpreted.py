@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from typing import Any
 
 import torch
 from kernel_kinds import DISTINCT, FORMS
@@ -17,8 +18,8 @@ SHAPES = ("peephole", "gru", "peephole_diagonal")
 """Both kinds of late gates, and none; memory that is carried and one that isn't; vectors."""
 
 
-def measure(kind: str, *size: int) -> float:
-    return Problem(kind, *size).worst_error("torch")
+def measure(kind: str, *size: int, **case: Any) -> float:
+    return Problem(kind, *size).worst_error("torch", **case)
 
 
 def main() -> None:
@@ -28,6 +29,7 @@ def main() -> None:
     )
     found = {f"{kind}, one block": measure(kind, 3, 2, 2, 5) for kind in DISTINCT}
     found |= {f"{kind}, one of everything": measure(kind, 1, 1, 1, 1) for kind in SHAPES}
+    found |= {f"{kind}, h alone": measure(kind, 3, 2, 2, 5, given=False, used="h") for kind in SHAPES}
     fault = trust.find_fault(running.TritonRunner(), FORMS["gru"].maths, torch.device("cpu"), 3)
     running.choose_tiles = lambda *_: running.Tiles(4, UNITS=4, DEPTH=4, num_warps=4)
     found |= {f"{kind}, several blocks and tiles": measure(kind, 5, 2, 2, 5) for kind in SHAPES}

@@ -26,8 +26,14 @@ class TorchRunner:
     def forward(
         self, maths: GateMaths, x: Tensor, h: Tensor | None, m: Tensor | None, weights: Weights, *, keep: bool
     ) -> Forward:
-        """See `carrossel.cells.kernels.operation.Runner`."""
-        h, m = begin(maths, x, h, m, weights)
+        """See `carrossel.cells.kernels.operation.Runner`; in the weights' precision, whatever autocast would have."""
+        with torch.autocast(x.device.type, enabled=False):
+            x, h, m = (None if each is None else each.to(weights.x.dtype) for each in (x, h, m))  # type: ignore[assignment]  # x is there
+            return self._unroll(maths, x, *begin(maths, x, h, m, weights), weights, keep=keep)
+
+    def _unroll(
+        self, maths: GateMaths, x: Tensor, h: Tensor, m: Tensor | None, weights: Weights, *, keep: bool
+    ) -> Forward:
         parts, hs, ms, kept_gates = Parts(maths, weights), [h], [m], []
         for projected in linear(x, weights.x, weights.bias).unbind(0):
             gates, h, m = step_phases(parts, projected, h, m)
@@ -56,6 +62,7 @@ class TorchRunner:
         needs_x: bool,
     ) -> Gradients:
         """See `carrossel.cells.kernels.operation.Runner`."""
+        x = x.to(weights.x.dtype)
         hs, gates, ms = kept
         parts, hidden = Parts(maths, weights), hs.shape[2]
         dgates = torch.empty_like(gates)

@@ -53,8 +53,9 @@ def _compile(compile_stored: Callable[[bool], Any], name: str) -> Any:
         if not isinstance(error, OSError) and "cannot cache" not in str(error):
             raise
         warn_once(
+            "cache",
             f"compiled kernels can't be kept ({name}: {error}), so every process compiles them anew, about ten seconds. "
-            "Set NUMBA_CACHE_DIR to a folder that can be written."
+            "Set NUMBA_CACHE_DIR to a folder that can be written.",
         )
         return compile_stored(False)  # noqa: FBT003  # numba's own `cache`
 

@@ -129,7 +129,7 @@ class Layout:
 
     @cached_property
     def state_width(self) -> int:
-        return max(pad(self.hidden + self.features + 1), self.padded)
+        return pad(self.hidden + self.features + 1)
 
     @cached_property
     def gate_width(self) -> int:
@@ -166,7 +166,7 @@ class Layout:
     @cached_property
     def states(self) -> int:
         """Numbers in the states before, between and after all steps."""
-        return (self.time + 1) * self.batch * self.state_width + LANES
+        return (self.time + 1) * self.batch * self.state_width
 
     @cached_property
     def activations(self) -> int:
@@ -219,17 +219,17 @@ class Layout:
         return sum(packed_size(*shape) for shape in self.weights) + self.maths.vectors * self.padded
 
     @cached_property
-    def places(self) -> dict[str, int]:
-        """Bytes from the packed weights to each of them."""
-        places, behind = {}, 0
+    def weight_offsets(self) -> dict[str, int]:
+        """Bytes from the packed weights' beginning to each of them."""
+        offsets, behind = {}, 0
         for name, shape in zip(WEIGHTS, self.weights, strict=True):
-            places[name] = behind
+            offsets[name] = behind
             behind += 4 * packed_size(*shape)
-        return places | {"weight_vectors": behind}
+        return offsets | {"weight_vectors": behind}
 
     def place(self, states: int, activations: int, packed: int) -> dict[str, int]:
         """Addresses of all buffers, by their names in the plan, from those of what holds them."""
-        found = {name: packed + behind for name, behind in self.places.items()}
+        found = {name: packed + offset for name, offset in self.weight_offsets.items()}
         return found | {
             "states": states,
             "gates": activations,

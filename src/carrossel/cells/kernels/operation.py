@@ -20,7 +20,7 @@ class Forward(NamedTuple):
     """What a forward pass gives.
 
     Attributes:
-        y: h of all steps, [time, batch, hidden].
+        y: h of all steps, [time, batch, hidden]; may be a view of what is kept.
         m: memory after the last step, [batch, hidden]; [batch, 0] for cells that carry none.
         kept: what the backward pass needs.
     """

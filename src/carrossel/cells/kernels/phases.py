@@ -53,7 +53,8 @@ def step_phases(
     maths, hidden = parts.maths, h.shape[1]
     rows = torch.addmm(projected[:, : parts.direct], h, parts.h)
     if maths.looked and m is not None:
-        rows[:, : parts.looked_rows].addmm_(m, parts.looked)
+        looking = torch.addmm(rows[:, : parts.looked_rows], m, parts.looked)
+        rows = torch.cat([looking, rows[:, parts.looked_rows :]], dim=1)
     rest: Any = () if not maths.late_input else projected[:, parts.direct :].split(hidden, dim=1)
     gates, (h_next, m_next) = maths.forward((*rows.split(hidden, dim=1), *rest), (h, m), parts.vectors)
     if maths.finish is None:
@@ -69,8 +70,11 @@ def begin(
     maths: GateMaths, x: Tensor, h: Tensor | None, m: Tensor | None, weights: Weights
 ) -> tuple[Tensor, Tensor | None]:
     """H and m before the first step: zeros where they aren't given, but for an m that no step hands to the next."""
-    zeros = x.new_zeros(x.shape[1], weights.h.shape[1]) if h is None or m is None else h
-    return zeros if h is None else h, zeros if m is None and maths.carried else m
+    shape = x.shape[1], weights.h.shape[1]
+    return (
+        weights.h.new_zeros(shape) if h is None else h,
+        weights.h.new_zeros(shape) if m is None and maths.carried else m,
+    )
 
 
 def unroll_phases(

@@ -27,7 +27,7 @@ class KernelRunner:
     def forward(
         self, maths: GateMaths, x: Tensor, h: Tensor | None, m: Tensor | None, weights: Weights, *, keep: bool
     ) -> Forward:
-        """See `carrossel.cells.kernels.operation.Runner`; without `keep`, memory doesn't grow with time."""
+        """See `carrossel.cells.kernels.operation.Runner`; without `keep`, only the states grow with time."""
         threads = torch.get_num_threads()
         layout, template = _prepare_forward(maths, *x.shape, weights.h.shape[1], threads, kept=keep)
         x, x_row = _rows(x)

@@ -56,7 +56,14 @@ class Stepper:
         h, c = self.h.ctypes.data, self.c.ctypes.data
         self._plan.set(**engine.shared_functions(), forward=run, finish=finish)
         self._plan.set(**layout.place(*(each.ctypes.data for each in self._buffers)))
-        self._plan.set(x=self.x.ctypes.data, x_row=cell.input_size, h_first=h, m_first=c, h_last=h, m_last=c)
+        self._plan.set(
+            x=self.x.ctypes.data,
+            x_row=cell.input_size,
+            h_first=h,
+            m_first=c if maths.carried else 0,
+            h_last=h,
+            m_last=c,
+        )
         weights = (form.weight_x, form.weight_h, form.bias, form.weight_m, form.vectors)
         dense = [None if each is None else each.detach().contiguous() for each in weights]
         addresses = [0 if each is None else each.data_ptr() for each in dense]

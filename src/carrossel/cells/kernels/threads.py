@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from carrossel.cells.kernels.notices import warn_once
@@ -25,11 +25,26 @@ def run_blocks(run: Callable[[int, int, int], object], blocks: int, threads: int
         try:
             others.append(_pool().submit(run, *share))
         except RuntimeError as error:
-            warn_once(f"no more threads can be started ({error}); cells run on fewer.")
+            warn_once("threads", f"no more threads can be started ({error}); cells run on fewer.")
             run(*share)
-    run(*shares[0])
+    try:
+        run(*shares[0])
+    finally:
+        _wait(others)
     for other in others:
         other.result()
+
+
+def _wait(others: list[Future[object]]) -> None:
+    """Until all have ended, even if somebody interrupts: they read and write memory that the caller frees."""
+    interrupt: KeyboardInterrupt | None = None
+    while not all(other.done() for other in others):
+        try:
+            wait(others)
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _pool() -> ThreadPoolExecutor:

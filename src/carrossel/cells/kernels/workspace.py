@@ -49,10 +49,18 @@ class Pool:
         """Keep it for the next one who wants as much."""
         size = len(memory[0])
         with self._lock:
-            if self._held + size > LARGEST_POOL:
-                self.clear()
+            if size > LARGEST_POOL:
+                return
+            while self._held + size > LARGEST_POOL:
+                self._drop_one()
             self._free.setdefault(size, []).append(memory)
             self._held += size
+
+    def _drop_one(self) -> None:
+        """The oldest of the size that came first."""
+        size = next(size for size, memories in self._free.items() if memories)
+        del self._free[size][0]
+        self._held -= size
 
     def clear(self) -> None:
         """Let go of all free memory."""
@@ -91,6 +99,6 @@ def take(count: int) -> Tensor:
 
 
 def _round(count: int) -> int:
-    """Up to a number with four leading bits, so that nearly equal sizes share memory; an eighth at most is never used."""
+    """Up to a number with four leading bits: nearly equal sizes share memory, and an eighth of a large one at most is left over."""
     unit = 1 << max(8, count.bit_length() - 4)
     return -(-count // unit) * unit

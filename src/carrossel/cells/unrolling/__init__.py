@@ -29,6 +29,9 @@ def unroll(
 ) -> tuple[Float[Tensor, "time batch hidden"], State]:
     """Hidden states of all steps, and the state after the last.
 
+    Hidden states may lie in wider rows, with what the backward pass reads: not for changes in place, which torch refuses, and
+    whoever keeps a few of them for long takes a `clone`.
+
     Args:
         cell: any kind.
         x: time first; at least one step.

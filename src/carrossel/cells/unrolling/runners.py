@@ -29,6 +29,9 @@ _TORCH = TorchRunner()
 LARGEST_ON_CUDA = 512
 """Hidden size up to which Triton's kernels run: beyond, a program that reads all weights at every step is the slower way."""
 
+LARGEST_OFFSET = 2**31
+"""Triton's kernels count a step's numbers in 32 bits."""
+
 
 def choose_runner(
     cell: Cell, x: Tensor, state: State | None, backend: str
@@ -63,8 +66,9 @@ def _fits_kernel(form: FastForm, x: Tensor, state: State | None) -> bool:
 
 
 def _fits_triton(form: FastForm, x: Tensor, state: State | None) -> bool:
-    narrow = form.weight_h.shape[1] <= LARGEST_ON_CUDA
-    return x.is_cuda and narrow and not torch.is_autocast_enabled("cuda") and _are_single(form, x, state)
+    rows, hidden = form.weight_h.shape
+    fits = hidden <= LARGEST_ON_CUDA and x.shape[1] * rows < LARGEST_OFFSET
+    return x.is_cuda and fits and not torch.is_autocast_enabled("cuda") and _are_single(form, x, state)
 
 
 def _are_single(form: FastForm, x: Tensor, state: State | None) -> bool:
@@ -98,7 +102,8 @@ def _triton() -> Callable[[GateMaths, torch.device, int], Runner] | None:
         from carrossel.cells.kernels.cuda.trust import choose  # imports Triton
     except Exception as error:  # noqa: BLE001  # a broken installation fails in any way, and cells run without it
         warn_once(
-            f"Triton can't be imported ({type(error).__name__}: {error}); on GPUs cells without a layer run slower."
+            "triton",
+            f"Triton can't be imported ({type(error).__name__}: {error}); on GPUs cells without a layer run slower.",
         )
         return None
     return choose

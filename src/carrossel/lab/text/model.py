@@ -113,7 +113,8 @@ def train_model(model: CharacterModel, codes: Codes, config: Text, tell: Callabl
             nn.utils.clip_grad_norm_(model.parameters(), _CLIP)
             optimizer.step()
             start += config.steps
-            state = None if start >= length else State(*(None if part is None else part.detach() for part in left))  # type: ignore[arg-type]  # h is never None
+            kept = [None if part is None else part.detach().clone() for part in left]
+            state = None if start >= length else State(*kept)  # type: ignore[arg-type]  # h is never None
             start = 0 if state is None else start
             total, seen = total + bits(loss.item()), seen + 1
             if iteration % max(config.iterations // _LINES, 1) == 0 or iteration == config.iterations:

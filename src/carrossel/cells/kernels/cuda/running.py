@@ -109,8 +109,7 @@ class TritonRunner:
         last = ms[time if keep else time % 2].clone() if maths.carried else hs.new_empty(batch, 0)
         if not keep:
             return Forward(hs[1:], last, ())
-        # a copy: whoever changes what is handed out must not change what the backward pass reads
-        return Forward(hs[1:].clone(), last, (hs, gates if maths.keeps_gates else gates.new_empty(0), ms))
+        return Forward(hs[1:], last, (hs, gates if maths.keeps_gates else gates.new_empty(0), ms))
 
     def backward(
         self,

@@ -42,8 +42,9 @@ def choose(maths: GateMaths, device: torch.device, hidden: int) -> Runner:
         fault = find_fault(TritonRunner(), maths, device, hidden)
         if fault is not None:
             warn_once(
+                "triton",
                 f"on {device} cells run slower, by backpropagation written out in torch's operations: "
-                f"Triton's kernels {fault}."
+                f"Triton's kernels {fault}.",
             )
         _trusted[key] = fault is None
     return TritonRunner() if _trusted[key] else TorchRunner()
