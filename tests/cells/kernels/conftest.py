@@ -64,7 +64,7 @@ class Problem:
         begun = {"h_0": state.h, "c_0": state.c} if given else {}
         inputs = {"x": x, **begun, **dict(cell.named_parameters())}
         inputs = {name: each for name, each in inputs.items() if each is not None}
-        gradients = torch.autograd.grad(loss, list(inputs.values()), allow_unused=True, materialize_grads=True)
+        gradients = torch.autograd.grad(loss, list(inputs.values()))
         found = dict(zip(inputs, gradients, strict=True))
         found |= {"h": h.detach(), "last h": last.h.detach()}
         if last.c is not None:
