@@ -102,7 +102,7 @@ def test_memory_goes_back_when_a_graph_is_gone(problem):
     addresses = [address for memories in workspace.pool._free.values() for _, address in memories]
 
     assert len(addresses) == len(set(addresses))
-    assert 1 <= len(addresses) <= 3  # states, activations with packed weights, scratch; reused, not added to
+    assert 1 <= len(addresses) <= 4  # states, activations, packed weights, scratch; reused, not added to
 
 
 class _Operations(TorchDispatchMode):

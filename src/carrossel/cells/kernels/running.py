@@ -31,23 +31,25 @@ class KernelRunner:
         threads = torch.get_num_threads()
         layout, template = _prepare_forward(maths, *x.shape, weights.h.shape[1], threads, kept=keep)
         x, x_row = _rows(x)
-        states, rest = take(layout.states), take(layout.activations + layout.packed)
+        states, activations = take(layout.states), take(layout.activations)
         m_last = x.new_empty(layout.batch, layout.hidden if maths.carried else 0)
-        activations = rest.data_ptr()
-        plan = template.copy()
-        plan.set(
-            **layout.place(states.data_ptr(), activations, activations + 4 * layout.activations),
-            x=x.data_ptr(),
-            x_row=x_row,
-            m_last=m_last.data_ptr(),
-            h_first=_address(h),
-            m_first=_address(m),
-        )
-        engine.pack_forward()(plan.address, *[_address(each) for each in weights])
-        run_blocks(partial(engine.run_forward(), plan.address), layout.blocks, layout.used_threads)
+        with borrow(layout.packed) as packed:
+            plan = template.copy()
+            plan.set(
+                **layout.place(states.data_ptr(), activations.data_ptr(), packed),
+                x=x.data_ptr(),
+                x_row=x_row,
+                m_last=m_last.data_ptr(),
+                h_first=_address(h),
+                m_first=_address(m),
+            )
+            engine.pack_forward()(plan.address, *[_address(each) for each in weights])
+            run_blocks(partial(engine.run_forward(), plan.address), layout.blocks, layout.used_threads)
         step, row = layout.batch * layout.state_width, layout.state_width
         y = states.as_strided((layout.time, layout.batch, layout.hidden), (step, row, 1), step)
-        return Forward(y, m_last, (states, rest, torch.empty(threads, 0)) if keep else ())  # a number, as a shape
+        return Forward(
+            y, m_last, (states, activations, torch.empty(threads, 0)) if keep else ()
+        )  # a number, as a shape
 
     def backward(
         self,
@@ -61,7 +63,7 @@ class KernelRunner:
         needs_x: bool,
     ) -> Gradients:
         """See `carrossel.cells.kernels.operation.Runner`."""
-        states, rest, threads = kept[0], kept[1], kept[2].shape[0]
+        states, activations, threads = kept[0], kept[1], kept[2].shape[0]
         layout, template = _prepare_backward(maths, *x.shape, weights.h.shape[1], threads, needs_x=needs_x)
         gradients = Gradients(
             x.new_empty(x.shape) if needs_x else None,
@@ -79,7 +81,7 @@ class KernelRunner:
             workspace = packed + 4 * layout.packed
             plan = template.copy()
             plan.set(
-                **layout.place(states.data_ptr(), rest.data_ptr(), packed),
+                **layout.place(states.data_ptr(), activations.data_ptr(), packed),
                 dy=dy.data_ptr(),
                 dm_last=_address(dm),
                 dx=by_x,
